@@ -1,0 +1,151 @@
+/* The order of the stages, and nothing else knows it: source → read → lane → claim → upsert → record → settle → commit.
+ * The head comment of worker/core/pipeline.c numbers the invariants. */
+#ifndef SIGNUP_CORE_PIPELINE_H
+#define SIGNUP_CORE_PIPELINE_H
+
+#include "signup/base/clock.h"
+#include "signup/core/policy.h"
+#include "signup/core/ports.h"
+#include "signup/event/signup.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pipeline;
+
+struct pipeline_config {
+    struct event_rules rules;
+    struct policy policy;
+    int64_t backoff_base_us;  /* retry.inline_base */
+    int64_t backoff_cap_us;   /* retry.inline_cap */
+    int64_t retry_after_cap_us;
+    size_t max_in_flight;     /* calls at a time */
+    size_t memory_bytes;      /* of deliveries and windows together: the high water of the intake */
+    size_t batch_max;         /* rows a claim or record statement */
+    size_t window_slots_max;  /* delivered, uncommitted records a partition before it is paused */
+    int64_t lease_us;         /* of a claim */
+    int64_t call_timeout_us;  /* a call ends within this: none starts with less lease left */
+    int64_t commit_interval_us;
+    int64_t revoke_drain_us;  /* how long a revoked partition may finish its calls */
+    int64_t outbox_interval_us; /* between sweeps for dead letters that a crash left behind */
+    uint64_t seed;            /* of jitter and tokens; the tests' whole randomness */
+};
+
+/* Sane values for everything but `rules`, `policy` and `seed`. */
+void pipeline_config_defaults(struct pipeline_config *config);
+
+/* Copies `config`; what it points at, and the ports, are borrowed until destroy. NULL: out of memory. */
+struct pipeline *pipeline_create(const struct pipeline_config *config, const struct ports *ports);
+
+/* Frees everything. No operation may be under way any more: adapters are closed (and have completed everything) before. */
+void pipeline_destroy(struct pipeline *pipeline);
+
+/* ---- from the source, on the loop, never inside a port's function */
+
+/* New partitions of this consumer, each with a new epoch. Their windows begin empty. */
+void pipeline_assign(struct pipeline *pipeline, const struct partition *partitions, size_t count);
+
+/* All listed partitions go. `lost`: they are somebody else's already: nothing is committed for them. Otherwise their calls may finish
+ * within revoke_drain_us, then the watermark is committed once. source.revoke_done() follows exactly once, also when `count` is 0. */
+void pipeline_revoke(struct pipeline *pipeline, const struct partition *partitions, size_t count, bool lost);
+
+/* ---- the tick: everything happens here */
+
+/* Runs all that is due: takes records, starts calls, flushes batches, advances windows, commits, buries. Cheap when nothing is due.
+ * Call after every batch of completions, at pipeline_next_due(), and after pipeline_assign/revoke/poke. */
+void pipeline_tick(struct pipeline *pipeline, mono_us_t now, wall_us_t wall);
+
+/* When the tick wants to run again although nothing completes. MONO_NEVER: not before. */
+mono_us_t pipeline_next_due(const struct pipeline *pipeline);
+
+/* True when something happened since the last tick that a tick should look at (a completion, a poke). */
+bool pipeline_wants_tick(const struct pipeline *pipeline);
+void pipeline_poke(struct pipeline *pipeline);
+
+/* ---- the end */
+
+/* Takes nothing new; lets calls and records finish, gives waiting claims back, commits. */
+void pipeline_drain(struct pipeline *pipeline);
+/* Everything of the drain is finished. */
+bool pipeline_drained(const struct pipeline *pipeline);
+
+/* ---- what people and probes see */
+
+/* Counters since create, one name each: metrics, /status and the tests read the same. */
+#define PIPELINE_COUNTERS(X)                                                                                           \
+    X(records, "records taken from the topics")                                                                        \
+    X(accepted, "events accepted by the API")                                                                          \
+    X(dead, "events that are dead")                                                                                    \
+    X(parked, "events parked in the ledger")                                                                           \
+    X(settled, "records settled without a call: their event has its row already")                                      \
+    X(conflicts, "records that reuse the id of another contact's event")                                               \
+    X(abandoned, "deliveries given up because their partition or their claim went elsewhere")                          \
+    X(calls, "upsert calls started")                                                                                   \
+    X(retries, "upsert calls that are to be repeated")                                                                 \
+    X(guarded, "calls repeated with the journey guard after a call of unknown fate")                                   \
+    X(warnings, "warnings recorded")                                                                                   \
+    X(new_contacts, "accepted events whose contact was new to the account")                                            \
+    X(journeys, "journey enrolments reported by the API")                                                              \
+    X(claims, "claim statements sent")                                                                                 \
+    X(records_flushed, "record statements sent")                                                                       \
+    X(claims_refused, "records refused because another worker holds the claim")                                        \
+    X(poisoned, "rows the database refused and that were recorded bare")                                               \
+    X(commits, "offset commits acknowledged")                                                                          \
+    X(commit_failures, "offset commits that failed")                                                                   \
+    X(dead_letters, "dead letters published")                                                                          \
+    X(dead_letter_failures, "dead letters that could not be published and stay due")
+
+struct pipeline_counters {
+#define X(name, help) uint64_t name;
+    PIPELINE_COUNTERS(X)
+#undef X
+    uint64_t by_class[OUTCOME_CLASS_COUNT]; /* answers of the upsert route */
+};
+
+struct pipeline_gate_status {
+    const char *route;    /* "upsert", "ledger", "dead_letter" */
+    bool open;
+    const char *why;      /* "" while open */
+    mono_us_t closed_since;
+    size_t in_flight;
+    size_t limit;
+};
+#define PIPELINE_GATES 3
+
+struct pipeline_status {
+    size_t deliveries;      /* in memory */
+    size_t calls_in_flight;
+    size_t waiting_retry;
+    size_t waiting_claim;   /* for a live claim elsewhere */
+    size_t lanes;
+    size_t memory_bytes;
+    bool intake_open;
+    const char *intake_why; /* "" while open */
+    bool draining;
+    struct pipeline_gate_status gates[PIPELINE_GATES];
+    /* The oldest unfinished delivery. */
+    bool has_oldest;
+    struct partition oldest_partition;
+    int64_t oldest_offset;
+    mono_us_t oldest_since;
+    const char *oldest_state;  /* state's name: why it waits */
+    int oldest_attempts;
+    const char *oldest_code;   /* of its last outcome, "" none */
+};
+
+struct pipeline_partition_status {
+    struct partition partition;
+    int64_t watermark;       /* what would be committed; -1: nothing delivered yet */
+    int64_t committed;       /* last acknowledged; -1: none in this assignment */
+    int64_t last_delivered;  /* -1: none */
+    size_t unfinished;
+    bool paused;
+};
+
+const struct pipeline_counters *pipeline_counters(const struct pipeline *pipeline);
+/* Slices and strings borrow until the next tick. */
+void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *out);
+/* Fills up to `max`, gives how many partitions there are. */
+size_t pipeline_partitions(const struct pipeline *pipeline, struct pipeline_partition_status *out, size_t max);
+
+#endif

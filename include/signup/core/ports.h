@@ -1,0 +1,297 @@
+/* How the pure core reaches the world: small const structs of functions, context first. The adapters (kafka, ledger, contacts) and the
+ * simulated world of the tests implement the same ones.
+ *
+ * One completion contract for every operation that has a `done`:
+ *   - submit gives PORT_AWAY: nothing was started, `done` is never called;
+ *   - submit gives PORT_OK: `done` is called exactly once, later, never before submit has returned, also when cancelled;
+ *   - everything the operation points at is borrowed from submit until `done` has been called. */
+#ifndef SIGNUP_CORE_PORTS_H
+#define SIGNUP_CORE_PORTS_H
+
+#include "signup/base/clock.h"
+#include "signup/base/outcome.h"
+#include "signup/base/slice.h"
+#include "signup/event/record.h"
+#include "signup/event/signup.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum port_status { PORT_OK, PORT_AWAY };
+#define PORT_MUST_CHECK __attribute__((warn_unused_result))
+
+/* ------------------------------------------------------------------ source: the topics */
+
+/* One partition for the time of one assignment. `epoch` is new at every assignment, never reused within a process. */
+struct partition {
+    struct slice topic;
+    int32_t partition;
+    uint64_t epoch;
+};
+
+enum commit_result {
+    COMMIT_DONE,  /* the broker holds it */
+    COMMIT_RETRY, /* not committed, or unknown: commit again (rebalance under way, broker away, deadline) */
+    COMMIT_LOST,  /* the assignment is gone: a revoke "lost" follows or has been delivered */
+    COMMIT_REFUSED /* the operator must act (authorization): keep working, try again slowly */
+};
+
+struct commit_item {
+    struct partition partition;
+    int64_t offset; /* the next one to read: lowest incomplete delivered offset, or last delivered + 1 */
+};
+
+struct commit_op {
+    const struct commit_item *items;
+    size_t count;
+    void (*done)(struct commit_op *op, enum commit_result result);
+    void *owner;
+};
+
+struct source_port {
+    /* The next record of any assigned, unpaused partition, each partition in offset order. False: none now; the source calls
+     * pipeline_poke() when there may be one. `out` borrows until the next call of take. */
+    bool (*take)(void *ctx, struct record *out);
+    /* Pauses or resumes one partition's delivery. Idempotent. Unknown or outdated partitions are ignored. */
+    void (*pause)(void *ctx, const struct partition *partition, bool paused);
+    /* Asynchronous, bounded by a deadline of the adapter. One at a time. */
+    enum port_status (*commit)(void *ctx, struct commit_op *op) PORT_MUST_CHECK;
+    /* Answers pipeline_revoke(): the core has let go of all revoked partitions; the source may give them up. Once a revoke. */
+    void (*revoke_done)(void *ctx);
+};
+
+/* ------------------------------------------------------------------ ledger: PostgreSQL */
+
+/* Names one claim of one event: a record or an extension counts only while the row still carries it. */
+struct claim_token {
+    uint8_t bytes[16];
+};
+
+enum ledger_result {
+    LEDGER_OK,  /* every item has its answer, durable where the answer says so */
+    LEDGER_AWAY /* no answer; the statement may or may not have been executed */
+};
+
+enum claim_answer {
+    CLAIM_GO,       /* the row is ours under the token: new, taken over, or reopened */
+    CLAIM_SETTLED,  /* nothing to do for this record: final or parked already */
+    CLAIM_BEHIND,   /* an earlier event of the contact is parked: park this one behind it */
+    CLAIM_BUSY,     /* held by a live claim elsewhere (this event, or an earlier one of the contact): ask again */
+    CLAIM_CONFLICT, /* the id belongs to an event of another contact */
+    CLAIM_POISON    /* the database refuses the row's data for good */
+};
+
+struct claim_item {
+    /* in */
+    struct slice event_id;
+    const struct record *record; /* position and bytes */
+    const struct signup *signup; /* phone, list (may be absent), digest */
+    struct claim_token token;
+    /* out, with LEDGER_OK */
+    enum claim_answer answer;
+    bool maybe_sent; /* CLAIM_GO: an earlier claimant may have called */
+    int attempts;    /* CLAIM_GO: spent so far */
+};
+
+/* No two items share an event_id, nor a contact key. Items are sorted by event_id (slice_compare). */
+struct claim_op {
+    struct claim_item **items;
+    size_t count;
+    int64_t lease_us; /* by the server's clock, from the statement's now() */
+    void (*done)(struct claim_op *op, enum ledger_result result);
+    void *owner;
+};
+
+/* What the API said on success (contacts-api.md section 1). Slices live in the delivery's arena. */
+struct upsert_reply {
+    struct slice contact_id;
+    struct slice list_contact_id;
+    bool is_new_contact;
+    bool is_new_list_contact;
+    int journeys_enrolled;
+    struct slice validation; /* absent or a JSON object text */
+};
+
+struct attempt {
+    struct attempt *next;
+    int number;        /* 1 for the first call of this event */
+    const char *route; /* "upsert", "validate" */
+    wall_us_t at;
+    int64_t duration_us;
+    int http_status;
+    char code[OUTCOME_CODE_BYTES];
+    const char *verdict; /* verdict_str() */
+};
+
+enum record_state {
+    RECORD_ACCEPTED, /* final */
+    RECORD_DEAD,     /* final; the dead letter is then due */
+    RECORD_PARKED,   /* waits in the ledger until due */
+    RECORD_RELEASED  /* the claim is given back at once: another may take the event without waiting for the lease */
+};
+
+enum record_answer {
+    RECORD_DONE,    /* durable under our token, now or by an earlier try of the same record */
+    RECORD_REFUSED, /* the row no longer carries the token: somebody else answers for the event */
+    RECORD_POISON   /* the database refuses the row's data for good */
+};
+
+struct record_item {
+    /* in */
+    struct slice event_id;
+    struct claim_token token;
+    enum record_state state;
+    const struct record *record; /* bytes are kept when dead or parked */
+    const struct signup *signup; /* with its warnings, which are written with the row */
+    const struct outcome *outcome; /* of the last try; NULL: none (released before any call) */
+    const struct upsert_reply *reply; /* NULL unless accepted */
+    struct slice request;          /* the body that was sent; absent: none was */
+    const struct attempt *attempts_made; /* rows for signup.attempt, newest run only; NULL: none worth keeping */
+    int attempts;                  /* the row's counter */
+    bool maybe_sent;
+    int64_t due_in_us;             /* RECORD_PARKED: from the server's now() */
+    bool bare;                     /* write only what no database can refuse: a poison row's second try */
+    /* out, with LEDGER_OK */
+    enum record_answer answer;
+};
+
+/* No two items share an event_id. Sorted by event_id. */
+struct record_op {
+    struct record_item **items;
+    size_t count;
+    void (*done)(struct record_op *op, enum ledger_result result);
+    void *owner;
+};
+
+struct lease_item {
+    struct slice event_id;
+    struct claim_token token;
+    bool maybe_sent; /* stored with the extension: "recorded before it matters" */
+    bool held;       /* out: false: the row no longer carries the token */
+};
+
+/* Sorted by event_id. */
+struct lease_op {
+    struct lease_item *items;
+    size_t count;
+    int64_t lease_us;
+    void (*done)(struct lease_op *op, enum ledger_result result);
+    void *owner;
+};
+
+/* One dead row whose letter is due. In the op's memory (freed by its done()'s owner through outbox_op.arena). */
+struct dead_letter {
+    struct slice event_id;
+    struct record original; /* topic, partition, offset, key, value, headers as they came */
+    struct slice code;
+    struct slice message;
+    struct slice cls;  /* outcome_class_str() */
+    int http_status;   /* 0: a local death, no header */
+    int attempts;
+    wall_us_t failed_at;
+    bool published; /* out, of dead_letter_port.publish */
+};
+
+/* Takes up to `limit` dead, unpublished rows under a lease, so that two workers do not publish the same ones. */
+struct outbox_take_op {
+    size_t limit;
+    int64_t lease_us;
+    struct claim_token token;
+    struct arena *arena; /* given by the owner: the letters are put here; an arena that fills up ends the batch early */
+    struct dead_letter *letters; /* out */
+    size_t count;                /* out */
+    bool more;                   /* out: at least one more is due */
+    void (*done)(struct outbox_take_op *op, enum ledger_result result);
+    void *owner;
+};
+
+/* Marks the letters with `published` set as published (dead_letter_published_at = now()), gives the others' leases back. */
+struct outbox_mark_op {
+    const struct dead_letter *letters;
+    size_t count;
+    struct claim_token token;
+    void (*done)(struct outbox_mark_op *op, enum ledger_result result);
+    void *owner;
+};
+
+struct ledger_port {
+    enum port_status (*claim)(void *ctx, struct claim_op *op) PORT_MUST_CHECK;
+    enum port_status (*record)(void *ctx, struct record_op *op) PORT_MUST_CHECK;
+    enum port_status (*extend)(void *ctx, struct lease_op *op) PORT_MUST_CHECK;
+    enum port_status (*outbox_take)(void *ctx, struct outbox_take_op *op) PORT_MUST_CHECK;
+    enum port_status (*outbox_mark)(void *ctx, struct outbox_mark_op *op) PORT_MUST_CHECK;
+};
+
+/* ------------------------------------------------------------------ contacts: the API */
+
+/* One upsert. */
+struct upsert_call {
+    struct slice body;
+    struct slice traceparent; /* absent: none */
+    struct arena *arena;      /* reply texts and warnings go here */
+    struct signup *signup;    /* warnings of the API are appended to it */
+    /* out */
+    struct outcome outcome;
+    struct upsert_reply reply; /* filled when outcome.cls is OUTCOME_ACCEPTED */
+    void (*done)(struct upsert_call *call);
+    void *owner;
+};
+
+struct contacts_port {
+    enum port_status (*upsert)(void *ctx, struct upsert_call *call) PORT_MUST_CHECK;
+};
+
+/* ------------------------------------------------------------------ dead letters: the producer */
+
+struct publish_op {
+    struct dead_letter *letters; /* `published` is set on each that the broker has acknowledged */
+    size_t count;
+    void (*done)(struct publish_op *op);
+    void *owner;
+};
+
+struct dead_letter_port {
+    enum port_status (*publish)(void *ctx, struct publish_op *op) PORT_MUST_CHECK;
+};
+
+/* ------------------------------------------------------------------ observer: logs and traces */
+
+struct delivery;
+
+enum observed {
+    OBSERVED_MOVE,      /* a delivery changed its state: `from`, `to` */
+    OBSERVED_SETTLED,   /* a delivery is finished: its fate is `text` ("accepted", "dead", "settled", "abandoned", …) */
+    OBSERVED_WAIT,      /* a route closed: `text` says which and why */
+    OBSERVED_RESUME     /* and opened again; `number` is how long it was closed, in microseconds */
+};
+
+struct observation {
+    enum observed what;
+    const struct delivery *delivery; /* NULL where none is concerned */
+    const char *from;
+    const char *to;
+    const char *text;
+    const char *detail; /* code or message; "" none */
+    int64_t number;
+};
+
+struct observer_port {
+    void (*observe)(void *ctx, const struct observation *observation);
+};
+
+/* All ports of one pipeline. */
+struct ports {
+    const struct source_port *source;
+    void *source_ctx;
+    const struct ledger_port *ledger;
+    void *ledger_ctx;
+    const struct contacts_port *contacts;
+    void *contacts_ctx;
+    const struct dead_letter_port *dead_letter;
+    void *dead_letter_ctx;
+    const struct observer_port *observer;
+    void *observer_ctx;
+};
+
+#endif

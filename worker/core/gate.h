@@ -1,0 +1,54 @@
+/* Admission control of one route: credits, a time before which nothing goes, and a breaker with half-open probes. Pure. */
+#ifndef SIGNUP_CORE_GATE_H
+#define SIGNUP_CORE_GATE_H
+
+#include "signup/base/clock.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GATE_RING 16          /* results looked at */
+#define GATE_DISTINCT_MIN 4   /* a breaker opens on failures of at least so many different events: one event's bad luck is its own */
+#define GATE_PROBE_MIN_US (INT64_C(1) * US_PER_S) /* a probe at most once a second */
+#define GATE_PROBE_MAX_US (INT64_C(5) * US_PER_S) /* and at least so often: recovery within 5 s of the return */
+
+enum gate_state { GATE_CLOSED_OK, GATE_BROKEN, GATE_PROBING };
+
+struct gate {
+    const char *route;
+    size_t limit;
+    size_t in_flight;
+    enum gate_state state;     /* GATE_CLOSED_OK: calls flow (the breaker's circuit is closed) */
+    mono_us_t not_before;      /* throttled or waiting for the next probe */
+    mono_us_t since;           /* of the present trouble */
+    char why[96];
+    unsigned probes_failed;
+    /* the last results: who failed in a systemic way; 0 = a sound answer */
+    uint64_t ring[GATE_RING];
+    size_t ring_used, ring_next;
+};
+
+enum gate_result {
+    GATE_SOUND,    /* the route works: an answer that speaks of the event */
+    GATE_FAILED,   /* systemic: speaks of the route */
+    GATE_STOPPED   /* systemic for certain (key, billing of all, redirect): opens at once */
+};
+
+void gate_init(struct gate *gate, const char *route, size_t limit);
+
+/* May one more go now? In a broken gate: only the probe. */
+bool gate_admits(const struct gate *gate, mono_us_t now);
+/* Takes a credit. Gives true when this one is the probe. */
+bool gate_enter(struct gate *gate, mono_us_t now);
+/* Gives the credit back with what was learnt. `who` names the event (non-zero). `wait_us`: the server's own wish (Retry-After), or 0.
+ * Gives +1 when the gate opened by it, -1 when it closed, 0 else. */
+int gate_leave(struct gate *gate, bool probe, enum gate_result result, uint64_t who, const char *why, int64_t wait_us,
+               mono_us_t now);
+/* Slows the whole route: nothing goes before `until` (429). */
+void gate_hold_until(struct gate *gate, mono_us_t until);
+bool gate_is_open(const struct gate *gate);
+/* When gate_admits() may turn true by time alone; MONO_NEVER when only a returning credit can. */
+mono_us_t gate_next(const struct gate *gate, mono_us_t now);
+
+#endif

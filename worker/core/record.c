@@ -1,0 +1,191 @@
+/* The record stage: decided deliveries in batches to the ledger. A failed record is tried again as it is (I8), never the call. */
+#include "state.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define POISON_PAUSE_US (5 * US_PER_S)
+
+static struct delivery *owner_of(struct record_item *item)
+{
+    return (struct delivery *)((char *)item - offsetof(struct delivery, recording));
+}
+
+void record_decide(struct pipeline *pipeline, struct delivery *dl, enum record_state fate)
+{
+    dl->fate = fate;
+    if (fate == RECORD_DEAD && dl->signup.death != DEATH_NONE) {
+        char message[OUTCOME_MESSAGE_BYTES];
+        snprintf(message, sizeof message, "%.*s", (int)dl->signup.death_message.len, dl->signup.death_message.ptr);
+        outcome_set(&dl->outcome, OUTCOME_REJECTED, 0, death_code_str(dl->signup.death), message, false);
+        dl->has_outcome = true;
+    }
+    if (PLANTED(COMMIT_BEFORE_RECORD) && dl->window->state != WINDOW_GONE && fate != RECORD_RELEASED)
+        window_complete(dl->window, dl->slot);
+    delivery_move(pipeline, dl, DELIVERY_RECORDABLE);
+}
+
+static void count_accepted(struct pipeline *pipeline, const struct delivery *dl)
+{
+    pipeline->counters.accepted++;
+    pipeline->counters.new_contacts += dl->call.reply.is_new_contact;
+    pipeline->counters.journeys += dl->call.reply.journeys_enrolled > 0 ? (uint64_t)dl->call.reply.journeys_enrolled : 0;
+}
+
+static void record_durable(struct pipeline *pipeline, struct delivery *dl)
+{
+    if (dl->fate == RECORD_RELEASED) {
+        pipeline_finish(pipeline, dl, false, "released");
+        return;
+    }
+    for (const struct warning *w = dl->signup.warnings; w; w = w->next)
+        pipeline->counters.warnings++;
+    switch (dl->fate) {
+    case RECORD_ACCEPTED:
+        count_accepted(pipeline, dl);
+        pipeline_finish(pipeline, dl, true, "accepted");
+        break;
+    case RECORD_DEAD:
+        pipeline->counters.dead++;
+        outbox_kick(pipeline);
+        pipeline_finish(pipeline, dl, true, "dead");
+        break;
+    default:
+        pipeline->counters.parked++;
+        pipeline_finish(pipeline, dl, true, "parked");
+    }
+}
+
+/* Somebody else holds the claim: what we did is for them to find out; we ask the ledger anew. */
+static void record_refused(struct pipeline *pipeline, struct delivery *dl)
+{
+    pipeline->counters.claims_refused++;
+    dl->claimed = false;
+    if (dl->fate == RECORD_RELEASED || delivery_is_leaving(pipeline, dl)) {
+        pipeline_finish(pipeline, dl, false, "abandoned");
+        return;
+    }
+    dl->maybe_sent = dl->maybe_sent || dl->calls > 0;
+    dl->token = token_new(pipeline);
+    delivery_move(pipeline, dl, DELIVERY_READY);
+}
+
+static void record_answered(struct pipeline *pipeline, struct delivery *dl)
+{
+    switch (dl->recording.answer) {
+    case RECORD_DONE:
+        record_durable(pipeline, dl);
+        return;
+    case RECORD_REFUSED:
+        record_refused(pipeline, dl);
+        return;
+    case RECORD_POISON:
+        if (dl->bare) /* nothing simpler is left to write: keep trying, slowly and visibly, rather than lose it */
+            pipeline->ledger_retry_at = mono_add(pipeline->now, POISON_PAUSE_US);
+        else
+            pipeline->counters.poisoned++;
+        dl->bare = true;
+        delivery_move(pipeline, dl, DELIVERY_RECORDABLE);
+        return;
+    }
+}
+
+static void record_done(struct record_op *op, enum ledger_result result)
+{
+    struct pipeline *pipeline = op->owner;
+    struct record_slot *slot = (struct record_slot *)op;
+    slot->busy = false;
+    pipeline->wants_tick = true;
+    if (result == LEDGER_OK)
+        ledger_answered(pipeline);
+    else
+        ledger_failed(pipeline);
+    for (size_t i = 0; i < op->count; i++) {
+        struct delivery *dl = owner_of(op->items[i]);
+        if (result == LEDGER_OK)
+            record_answered(pipeline, dl);
+        else if (PLANTED(RESEND_AFTER_FAILED_RECORD) && dl->signup.death == DEATH_NONE)
+            delivery_move(pipeline, dl, DELIVERY_ADMITTED);
+        else
+            delivery_move(pipeline, dl, DELIVERY_RECORDABLE);
+    }
+}
+
+static int by_event_id(const void *a, const void *b)
+{
+    struct delivery *const *left = a;
+    struct delivery *const *right = b;
+    return slice_compare((*left)->signup.event_id, (*right)->signup.event_id);
+}
+
+static size_t record_gather(struct pipeline *pipeline)
+{
+    size_t count = 0;
+    foreach_list(pipeline, DELIVERY_RECORDABLE, dl, next)
+    {
+        if (count == pipeline->config.batch_max)
+            break;
+        pipeline->batch[count++] = dl;
+    }
+    qsort(pipeline->batch, count, sizeof *pipeline->batch, by_event_id);
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!kept || by_event_id(&pipeline->batch[kept - 1], &pipeline->batch[i]) != 0)
+            pipeline->batch[kept++] = pipeline->batch[i];
+    }
+    return kept;
+}
+
+static void record_fill(struct delivery *dl)
+{
+    dl->recording = (struct record_item){
+        .event_id = dl->signup.event_id,
+        .token = dl->token,
+        .state = dl->fate,
+        .record = &dl->record,
+        .signup = &dl->signup,
+        .outcome = dl->has_outcome ? &dl->outcome : NULL,
+        .reply = dl->fate == RECORD_ACCEPTED ? &dl->call.reply : NULL,
+        .request = dl->request,
+        .attempts_made = dl->attempts_first,
+        .attempts = dl->attempts,
+        .maybe_sent = dl->maybe_sent,
+        .bare = dl->bare,
+        .answer = RECORD_REFUSED,
+    };
+    if (PLANTED(RECORD_WITHOUT_TOKEN))
+        dl->recording.token = (struct claim_token){{0}}; /* the simulated ledger takes it for "any" */
+}
+
+static bool record_waits(const struct pipeline *pipeline)
+{
+    size_t busy = 0;
+    for (size_t i = 0; i < RECORD_OPS; i++)
+        busy += pipeline->records[i].busy;
+    return busy == RECORD_OPS || (busy && list_count(pipeline, DELIVERY_RECORDABLE) < pipeline->config.batch_max);
+}
+
+void record_flush(struct pipeline *pipeline)
+{
+    while (list_count(pipeline, DELIVERY_RECORDABLE) && !record_waits(pipeline) && ledger_admits(pipeline)) {
+        struct record_slot *slot = NULL;
+        for (size_t i = 0; i < RECORD_OPS && !slot; i++)
+            slot = pipeline->records[i].busy ? NULL : &pipeline->records[i];
+        size_t count = record_gather(pipeline);
+        for (size_t i = 0; i < count; i++) {
+            record_fill(pipeline->batch[i]);
+            slot->items[i] = &pipeline->batch[i]->recording;
+        }
+        slot->op =
+            (struct record_op){.items = slot->items, .count = count, .done = record_done, .owner = pipeline};
+        if (pipeline->ports.ledger->record(pipeline->ports.ledger_ctx, &slot->op) != PORT_OK) {
+            ledger_failed(pipeline);
+            return;
+        }
+        slot->busy = true;
+        pipeline->counters.records_flushed++;
+        for (size_t i = 0; i < count; i++)
+            delivery_move(pipeline, owner_of(slot->items[i]), DELIVERY_RECORDING);
+    }
+}

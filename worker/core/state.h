@@ -1,0 +1,133 @@
+/* Everything one pipeline owns. Private to worker/core. */
+#ifndef SIGNUP_CORE_STATE_H
+#define SIGNUP_CORE_STATE_H
+
+#include "backoff.h"
+#include "delivery.h"
+#include "gate.h"
+#include "heap.h"
+#include "lane.h"
+#include "outbox.h"
+#include "signup/core/pipeline.h"
+#include "signup/core/planted.h"
+#include "window.h"
+
+#define CLAIM_OPS 2  /* claim statements under way at a time: one executes while the next is on its way */
+#define RECORD_OPS 2
+
+struct claim_slot {
+    struct claim_op op; /* first: done() finds the slot by it */
+    bool busy;
+    mono_us_t sent_at;
+    struct claim_item **items;
+};
+
+struct record_slot {
+    struct record_op op;
+    bool busy;
+    struct record_item **items;
+};
+
+struct pipeline {
+    struct pipeline_config config;
+    struct ports ports;
+    struct pipeline_counters counters;
+    mono_us_t now;
+    wall_us_t wall;
+    bool wants_tick;
+    bool in_tick;
+
+    struct delivery_list lists[DELIVERY_STATE_COUNT];
+    struct heap due; /* WAITING and BACKOFF */
+    struct lane *lanes;
+    struct window *windows;
+    size_t memory_bytes;
+    struct random random;
+    uint64_t token_head; /* of this process, random */
+    uint64_t token_next;
+
+    struct gate upsert;
+
+    struct claim_slot claims[CLAIM_OPS];
+    struct record_slot records[RECORD_OPS];
+    struct delivery **batch; /* scratch of batch_max */
+    mono_us_t ledger_retry_at;  /* no statement before */
+    bool ledger_away;
+    mono_us_t ledger_away_since;
+    unsigned ledger_failures;
+
+    bool leasing;
+    struct lease_op lease;
+    struct delivery **lease_owners;
+    size_t lease_size;
+    mono_us_t lease_sent_at;
+    mono_us_t next_lease;
+
+    bool committing;
+    bool commit_failed; /* the last one */
+    struct commit_op commit;
+    struct commit_item *commit_items;
+    size_t commit_size;
+    mono_us_t next_commit;
+
+    bool intake_open;
+    const char *intake_why;
+    mono_us_t intake_closed_at;
+    bool source_paused;
+    bool source_dry; /* take() had nothing: wait for a poke */
+
+    bool revoking; /* a revoke is to be answered by revoke_done() */
+    mono_us_t revoke_deadline;
+    bool draining;
+
+    struct outbox outbox;
+};
+
+#define foreach_list(p, state_, dl, tmp)                                                                               \
+    for (struct delivery *dl = (p)->lists[state_].head, *tmp = dl ? dl->next : NULL; dl;                               \
+         dl = tmp, tmp = dl ? dl->next : NULL)
+
+static inline size_t list_count(const struct pipeline *p, enum delivery_state state)
+{
+    return p->lists[state].count;
+}
+
+/* claim.c */
+void claim_flush(struct pipeline *pipeline);
+bool claim_waits(const struct pipeline *pipeline);
+struct claim_token token_new(struct pipeline *pipeline);
+
+/* call.c */
+void call_start_all(struct pipeline *pipeline);
+
+/* record.c */
+void record_flush(struct pipeline *pipeline);
+/* Decides the delivery's fate: it goes to RECORDABLE. */
+void record_decide(struct pipeline *pipeline, struct delivery *dl, enum record_state fate);
+
+/* lease.c */
+void lease_extend_all(struct pipeline *pipeline);
+mono_us_t lease_next(const struct pipeline *pipeline);
+
+/* offsets.c: windows, commits, revokes */
+void offsets_commit(struct pipeline *pipeline);
+mono_us_t offsets_next(const struct pipeline *pipeline);
+void offsets_answer_revoke(struct pipeline *pipeline);
+void offsets_bury(struct pipeline *pipeline);
+struct window *offsets_find(struct pipeline *pipeline, const struct partition *partition);
+void offsets_pause(struct pipeline *pipeline);
+
+/* pipeline.c */
+/* The delivery is over: it leaves its lane, its slot completes when `answered` (its row is durable) and its window is still its own. */
+void pipeline_finish(struct pipeline *pipeline, struct delivery *dl, bool answered, const char *fate);
+/* Gives up what has no claim to lose: QUEUED, READY, WAITING. */
+void pipeline_observe(struct pipeline *pipeline, enum observed what, const struct delivery *dl, const char *text,
+                      const char *detail, int64_t number);
+/* After a statement without an answer. */
+void ledger_failed(struct pipeline *pipeline);
+void ledger_answered(struct pipeline *pipeline);
+bool ledger_admits(const struct pipeline *pipeline);
+/* No new work is to begin for this delivery: its partition goes, or the pipeline drains. */
+bool delivery_is_leaving(const struct pipeline *pipeline, const struct delivery *dl);
+
+#endif
