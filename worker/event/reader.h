@@ -1,0 +1,43 @@
+/* One reading of one record: what the steps of signup_read() share. */
+#ifndef SIGNUP_EVENT_READER_H
+#define SIGNUP_EVENT_READER_H
+
+#include "signup/event/signup.h"
+
+#include <jansson.h>
+
+struct reader {
+    const struct event_rules *rules;
+    const struct record *record;
+    wall_us_t now;
+    struct arena *arena;
+    struct signup *out;
+    struct buf text; /* working text: whoever uses it empties it first */
+    bool full;       /* the arena or the working text reached its cap: the event is dead whatever is found */
+};
+
+/* The event is dead of `code`; the first fault found is the one that is told. `format` makes a sentence
+ * for people, without a phone number and without the payload. */
+void reader_die(struct reader *reader, enum death_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* A worker warning. */
+void reader_warn(struct reader *reader, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Copies a present slice into the arena; absent when that is full, which is then latched. */
+struct slice reader_keep(struct reader *reader, struct slice text) __attribute__((warn_unused_result));
+
+/* Copies the working text, as reader_keep(). */
+struct slice reader_keep_text(struct reader *reader) __attribute__((warn_unused_result));
+
+/* A member of the event; NULL where it is absent, null included. Borrowed from the tree. */
+json_t *reader_member(const json_t *root, const char *name);
+
+/* The text of a JSON string, borrowed from the tree. */
+struct slice reader_string(const json_t *value);
+
+/* What a JSON value is, for people: "a number", "an object", … */
+const char *reader_type_str(const json_t *value);
+
+#endif

@@ -1,0 +1,96 @@
+/* Reading one record whole: decode, normalize, write the body; and what belongs to every signup. */
+#include "signup/event/signup.h"
+
+#include "body.h"
+#include "decode.h"
+#include "digest.h"
+#include "normalize.h"
+#include "phone_library.h"
+#include "scratch.h"
+
+#include <assert.h>
+
+/* Canonical text may be longer than the event's: "1e9" is written out. No more than this. */
+#define TEXT_BYTES_MAX ((size_t)8 * EVENT_BYTES_MAX)
+
+const char *death_code_str(enum death_code code)
+{
+    static const char *const names[] = {
+#define X(name, text) text,
+        DEATH_CODES(X)
+#undef X
+    };
+    assert((unsigned)code < DEATH_CODE_COUNT);
+    return names[code];
+}
+
+bool signup_warn(struct signup *signup, struct arena *arena, enum warning_source source, struct slice code,
+                 struct slice message)
+{
+    struct warning *warning = arena_alloc_zero(arena, sizeof *warning);
+    if (!warning)
+        return false;
+    warning->source = source;
+    warning->code = arena_copy(arena, code);
+    warning->message = arena_copy(arena, message);
+    if (!slice_present(warning->code) || !slice_present(warning->message))
+        return false;
+    struct warning **end = &signup->warnings;
+    while (*end)
+        end = &(*end)->next;
+    *end = warning;
+    return true;
+}
+
+void event_prepare(void)
+{
+    scratch_prepare();
+    digest_prepare();
+    phone_library_prepare();
+}
+
+static void start(struct reader *reader)
+{
+    struct signup *out = reader->out;
+    const struct event_rules *rules = reader->rules;
+    *out = (struct signup){
+        .use_journeys = rules->use_journeys,
+        .skip_journey_if_exists = rules->skip_journey_if_exists,
+        .use_validation = rules->use_validation,
+        .id_from_position = true,
+    };
+    out->position = record_position(reader->arena, reader->record);
+    /* Without a name the record could not be answered for: better no process than a lost record. */
+    assert(slice_present(out->position));
+    out->event_id = out->position;
+}
+
+/* What could not be kept whole must not be half used. */
+static void die_full(struct signup *out)
+{
+    out->death = DEATH_EVENT_TOO_LARGE;
+    out->death_message =
+        SLICE_LITERAL("The event needs more memory than one event may take. Send less in it.");
+    out->body = SLICE_ABSENT;
+}
+
+void signup_read(const struct event_rules *rules, const struct record *record, wall_us_t now,
+                 struct arena *arena, struct signup *out)
+{
+    struct reader reader = {.rules = rules, .record = record, .now = now, .arena = arena, .out = out};
+    event_prepare();
+    start(&reader);
+    buf_init(&reader.text, TEXT_BYTES_MAX);
+    scratch_begin();
+    json_t *root = decode_event(&reader);
+    if (root)
+        normalize_event(&reader, root);
+    scratch_end(root);
+    if (out->death == DEATH_NONE && !reader.full)
+        body_build(&reader);
+    if (reader.full)
+        die_full(out);
+    if (out->death != DEATH_NONE)
+        digest_parts(&record->value, 1, out->digest); /* no canonical content: the bytes for themselves */
+    buf_fini(&reader.text);
+}
