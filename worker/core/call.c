@@ -110,9 +110,18 @@ static void call_done(struct upsert_call *call)
 {
     struct delivery *dl = owner_of(call);
     struct pipeline *pipeline = call->owner;
-    assert(dl->state == DELIVERY_CALLING);
+    assert(dl->state == DELIVERY_CALLING && !dl->answered);
+    dl->answered = true;
+    dl->answered_next = NULL;
+    *pipeline->answered_end = dl;
+    pipeline->answered_end = &dl->answered_next;
     pipeline->wants_tick = true;
-    dl->outcome = call->outcome;
+}
+
+static void call_take_answer(struct pipeline *pipeline, struct delivery *dl)
+{
+    dl->answered = false;
+    dl->outcome = dl->call.outcome;
     dl->has_outcome = true;
     pipeline->counters.by_class[dl->outcome.cls]++;
     struct ruling ruling = policy_rule_on(&pipeline->config.policy, &dl->outcome);
@@ -138,6 +147,18 @@ static void call_done(struct upsert_call *call)
     case VERDICT_HOLD:
         call_retry_later(pipeline, dl, wait_us);
         break;
+    }
+}
+
+void calls_take_answers(struct pipeline *pipeline)
+{
+    struct delivery *dl = pipeline->answered;
+    pipeline->answered = NULL;
+    pipeline->answered_end = &pipeline->answered;
+    while (dl) {
+        struct delivery *next = dl->answered_next;
+        call_take_answer(pipeline, dl);
+        dl = next;
     }
 }
 

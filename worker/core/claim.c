@@ -125,12 +125,18 @@ static void claim_done(struct claim_op *op, enum ledger_result result)
 {
     struct pipeline *pipeline = op->owner;
     struct claim_slot *slot = (struct claim_slot *)op;
-    slot->busy = false;
+    assert(slot->busy && !slot->answered);
+    slot->answered = true;
+    slot->result = result;
     pipeline->wants_tick = true;
-    if (result == LEDGER_OK)
-        ledger_answered(pipeline);
-    else
-        ledger_failed(pipeline);
+}
+
+static void claim_take_answer(struct pipeline *pipeline, struct claim_slot *slot)
+{
+    const struct claim_op *op = &slot->op;
+    enum ledger_result result = slot->result;
+    slot->busy = slot->answered = false;
+    ledger_learn(pipeline, result);
     for (size_t i = 0; i < op->count; i++) {
         struct delivery *dl = owner_of(op->items[i]);
         if (PLANTED(SKIPPED_CLAIM) && dl->state != DELIVERY_CLAIMING)
@@ -141,6 +147,14 @@ static void claim_done(struct claim_op *op, enum ledger_result result)
             pipeline_finish(pipeline, dl, false, "abandoned");
         else /* asked again under the same token: if the answer was lost, the row knows us */
             delivery_move(pipeline, dl, DELIVERY_READY);
+    }
+}
+
+void claims_take_answers(struct pipeline *pipeline)
+{
+    for (size_t i = 0; i < CLAIM_OPS; i++) {
+        if (pipeline->claims[i].answered)
+            claim_take_answer(pipeline, &pipeline->claims[i]);
     }
 }
 

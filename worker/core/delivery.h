@@ -74,6 +74,8 @@ struct delivery {
     bool probe; /* this call is the breaker's */
     wall_us_t called_at;
     struct upsert_call call;
+    bool answered; /* done() was called; the next tick acts on it */
+    struct delivery *answered_next; /* in the pipeline's list of answered calls */
     bool has_outcome;
     struct outcome outcome; /* of the last call, or of the local rejection */
     struct slice request;   /* the body last sent */

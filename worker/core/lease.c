@@ -39,12 +39,20 @@ static bool token_equal(struct claim_token a, struct claim_token b)
 static void lease_done(struct lease_op *op, enum ledger_result result)
 {
     struct pipeline *pipeline = op->owner;
-    pipeline->leasing = false;
+    assert(pipeline->leasing && !pipeline->lease_answered);
+    pipeline->lease_answered = true;
+    pipeline->lease_result = result;
     pipeline->wants_tick = true;
-    if (result == LEDGER_OK)
-        ledger_answered(pipeline);
-    else
-        ledger_failed(pipeline);
+}
+
+void lease_take_answer(struct pipeline *pipeline)
+{
+    if (!pipeline->lease_answered)
+        return;
+    const struct lease_op *op = &pipeline->lease;
+    enum ledger_result result = pipeline->lease_result;
+    pipeline->leasing = pipeline->lease_answered = false;
+    ledger_learn(pipeline, result);
     for (size_t i = 0; i < op->count; i++) {
         struct delivery *dl = pipeline->lease_owners[i];
         dl->pins--;

@@ -40,9 +40,19 @@ static bool any_wants_commit(const struct pipeline *pipeline)
 static void commit_done(struct commit_op *op, enum commit_result result)
 {
     struct pipeline *pipeline = op->owner;
-    pipeline->committing = false;
-    pipeline->commit_failed = result != COMMIT_DONE;
+    assert(pipeline->committing && !pipeline->commit_answered);
+    pipeline->commit_answered = true;
+    pipeline->commit_result = result;
     pipeline->wants_tick = true;
+}
+
+void offsets_take_answer(struct pipeline *pipeline)
+{
+    if (!pipeline->commit_answered)
+        return;
+    enum commit_result result = pipeline->commit_result;
+    pipeline->committing = pipeline->commit_answered = false;
+    pipeline->commit_failed = result != COMMIT_DONE;
     if (result == COMMIT_DONE)
         pipeline->counters.commits++;
     else
@@ -88,6 +98,15 @@ static bool all_settled(const struct pipeline *pipeline)
     return true;
 }
 
+/* The revoke came between two ticks: its time runs from the first one after it. */
+void offsets_time_revoke(struct pipeline *pipeline)
+{
+    if (!pipeline->revoking || pipeline->revoke_timed)
+        return;
+    pipeline->revoke_timed = true;
+    pipeline->revoke_deadline = mono_add(pipeline->now, pipeline->revoke_patience_us);
+}
+
 static bool revoke_is_over(const struct pipeline *pipeline)
 {
     return all_settled(pipeline) || mono_reached(pipeline->now, pipeline->revoke_deadline);
@@ -129,7 +148,7 @@ mono_us_t offsets_next(const struct pipeline *pipeline)
     mono_us_t next = MONO_NEVER;
     if (!pipeline->committing && any_wants_commit(pipeline))
         next = pipeline->next_commit;
-    if (pipeline->revoking)
+    if (pipeline->revoking && pipeline->revoke_timed)
         next = mono_earlier(next, pipeline->revoke_deadline);
     return next;
 }
@@ -167,7 +186,8 @@ void pipeline_revoke(struct pipeline *pipeline, const struct partition *partitio
         window->state = lost ? WINDOW_GONE : WINDOW_DRAINING;
     }
     let_go(pipeline);
-    pipeline->revoke_deadline = mono_add(pipeline->now, lost ? 0 : pipeline->config.revoke_drain_us);
+    pipeline->revoke_patience_us = lost ? 0 : pipeline->config.revoke_drain_us;
+    pipeline->revoke_timed = false;
     pipeline->revoking = true;
     pipeline->wants_tick = true;
 }

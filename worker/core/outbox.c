@@ -31,20 +31,29 @@ static void outbox_reset(struct outbox *box)
     arena_fini(&box->arena);
 }
 
+static void ledger_done(struct pipeline *pipeline, enum ledger_result result)
+{
+    assert(!pipeline->outbox.answered);
+    pipeline->outbox.answered = true;
+    pipeline->outbox.result = result;
+    pipeline->wants_tick = true;
+}
+
 static void mark_done(struct outbox_mark_op *op, enum ledger_result result)
 {
-    struct pipeline *pipeline = op->owner;
-    struct outbox *box = &pipeline->outbox;
-    pipeline->wants_tick = true;
-    if (result != LEDGER_OK) {
+    ledger_done(op->owner, result);
+}
+
+static void mark_take_answer(struct pipeline *pipeline, struct outbox *box)
+{
+    const struct outbox_mark_op *op = &box->mark;
+    if (box->result != LEDGER_OK) {
         /* Unknown: the rows may be published and not marked. Asking again is harmless, a second copy of a letter is allowed. */
-        ledger_failed(pipeline);
         box->state = OUTBOX_PUBLISHED;
         if (mono_reached(pipeline->now, box->lease_until))
             outbox_reset(box);
         return;
     }
-    ledger_answered(pipeline);
     bool all = true;
     for (size_t i = 0; i < op->count; i++)
         all = all && op->letters[i].published;
@@ -106,16 +115,17 @@ static void outbox_publish(struct pipeline *pipeline, struct outbox *box)
 
 static void take_done(struct outbox_take_op *op, enum ledger_result result)
 {
-    struct pipeline *pipeline = op->owner;
-    struct outbox *box = &pipeline->outbox;
-    pipeline->wants_tick = true;
-    if (result != LEDGER_OK) {
-        ledger_failed(pipeline);
+    ledger_done(op->owner, result);
+}
+
+static void take_take_answer(struct outbox *box)
+{
+    const struct outbox_take_op *op = &box->take;
+    if (box->result != LEDGER_OK) {
         outbox_reset(box);
         box->kicked = true;
         return;
     }
-    ledger_answered(pipeline);
     if (op->count == 0) {
         outbox_reset(box);
         return;
@@ -181,6 +191,19 @@ mono_us_t outbox_next(const struct pipeline *pipeline)
     if (pipeline->ledger_away)
         return pipeline->ledger_retry_at;
     return box->kicked && !box->trouble ? pipeline->now : box->next_sweep;
+}
+
+void outbox_take_answers(struct pipeline *pipeline)
+{
+    struct outbox *box = &pipeline->outbox;
+    if (!box->answered)
+        return;
+    box->answered = false;
+    ledger_learn(pipeline, box->result);
+    if (box->state == OUTBOX_TAKING)
+        take_take_answer(box);
+    else if (box->state == OUTBOX_MARKING)
+        mark_take_answer(pipeline, box);
 }
 
 void outbox_tick(struct pipeline *pipeline)

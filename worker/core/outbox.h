@@ -11,6 +11,8 @@ enum outbox_state { OUTBOX_IDLE, OUTBOX_TAKING, OUTBOX_TAKEN, OUTBOX_PUBLISHING,
 
 struct outbox {
     enum outbox_state state;
+    bool answered;       /* the operation of `state` has ended with `result` */
+    enum ledger_result result;
     bool kicked;         /* a row has become dead since the last take */
     mono_us_t next_sweep;
     unsigned failures;   /* in a row */
@@ -26,6 +28,7 @@ struct outbox {
 void outbox_init(struct pipeline *pipeline);
 void outbox_fini(struct pipeline *pipeline);
 void outbox_kick(struct pipeline *pipeline);
+void outbox_take_answers(struct pipeline *pipeline);
 void outbox_tick(struct pipeline *pipeline);
 mono_us_t outbox_next(const struct pipeline *pipeline);
 /* Nothing is under way. */

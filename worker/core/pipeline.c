@@ -73,6 +73,7 @@ struct pipeline *pipeline_create(const struct pipeline_config *config, const str
     pipeline->random.state = config->seed;
     pipeline->token_head = random_next(&pipeline->random);
     gate_init(&pipeline->upsert, "upsert", config->max_in_flight);
+    pipeline->answered_end = &pipeline->answered;
     outbox_init(pipeline);
     pipeline->intake_open = true;
     pipeline->intake_why = "";
@@ -149,8 +150,12 @@ void ledger_failed(struct pipeline *pipeline)
     pipeline->ledger_retry_at = mono_add(pipeline->now, pause);
 }
 
-void ledger_answered(struct pipeline *pipeline)
+void ledger_learn(struct pipeline *pipeline, enum ledger_result result)
 {
+    if (result != LEDGER_OK) {
+        ledger_failed(pipeline);
+        return;
+    }
     pipeline->ledger_away = false;
     pipeline->ledger_failures = 0;
     pipeline->ledger_retry_at = pipeline->now;
@@ -336,6 +341,13 @@ void pipeline_tick(struct pipeline *pipeline, mono_us_t now, wall_us_t wall)
     if (!heap_reserve(&pipeline->due, deliveries(pipeline) + TAKE_PER_TICK))
         out_of_memory();
 
+    calls_take_answers(pipeline);    /* the answers before everything that they make possible */
+    records_take_answers(pipeline);
+    claims_take_answers(pipeline);
+    lease_take_answer(pipeline);
+    outbox_take_answers(pipeline);
+    offsets_take_answer(pipeline);
+    offsets_time_revoke(pipeline);
     wake_due(pipeline);              /* before the stages that they go to */
     intake_take(pipeline);           /* before the claims, so that they share a batch */
     call_start_all(pipeline);        /* before the flushes: the network first, it has the longest way */

@@ -95,12 +95,18 @@ static void record_done(struct record_op *op, enum ledger_result result)
 {
     struct pipeline *pipeline = op->owner;
     struct record_slot *slot = (struct record_slot *)op;
-    slot->busy = false;
+    assert(slot->busy && !slot->answered);
+    slot->answered = true;
+    slot->result = result;
     pipeline->wants_tick = true;
-    if (result == LEDGER_OK)
-        ledger_answered(pipeline);
-    else
-        ledger_failed(pipeline);
+}
+
+static void record_take_answer(struct pipeline *pipeline, struct record_slot *slot)
+{
+    const struct record_op *op = &slot->op;
+    enum ledger_result result = slot->result;
+    slot->busy = slot->answered = false;
+    ledger_learn(pipeline, result);
     for (size_t i = 0; i < op->count; i++) {
         struct delivery *dl = owner_of(op->items[i]);
         if (result == LEDGER_OK)
@@ -109,6 +115,14 @@ static void record_done(struct record_op *op, enum ledger_result result)
             delivery_move(pipeline, dl, DELIVERY_ADMITTED);
         else
             delivery_move(pipeline, dl, DELIVERY_RECORDABLE);
+    }
+}
+
+void records_take_answers(struct pipeline *pipeline)
+{
+    for (size_t i = 0; i < RECORD_OPS; i++) {
+        if (pipeline->records[i].answered)
+            record_take_answer(pipeline, &pipeline->records[i]);
     }
 }
 

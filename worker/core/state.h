@@ -17,7 +17,9 @@
 
 struct claim_slot {
     struct claim_op op; /* first: done() finds the slot by it */
-    bool busy;
+    bool busy;          /* from submit until the tick has acted on the answer */
+    bool answered;
+    enum ledger_result result;
     mono_us_t sent_at;
     struct claim_item **items;
 };
@@ -25,6 +27,8 @@ struct claim_slot {
 struct record_slot {
     struct record_op op;
     bool busy;
+    bool answered;
+    enum ledger_result result;
     struct record_item **items;
 };
 
@@ -47,6 +51,7 @@ struct pipeline {
     uint64_t token_next;
 
     struct gate upsert;
+    struct delivery *answered, **answered_end; /* calls whose answer the next tick acts on, in order of arrival */
 
     struct claim_slot claims[CLAIM_OPS];
     struct record_slot records[RECORD_OPS];
@@ -57,6 +62,8 @@ struct pipeline {
     unsigned ledger_failures;
 
     bool leasing;
+    bool lease_answered;
+    enum ledger_result lease_result;
     struct lease_op lease;
     struct delivery **lease_owners;
     size_t lease_size;
@@ -64,6 +71,8 @@ struct pipeline {
     mono_us_t next_lease;
 
     bool committing;
+    bool commit_answered;
+    enum commit_result commit_result;
     bool commit_failed; /* the last one */
     struct commit_op commit;
     struct commit_item *commit_items;
@@ -77,6 +86,8 @@ struct pipeline {
     bool source_dry; /* take() had nothing: wait for a poke */
 
     bool revoking; /* a revoke is to be answered by revoke_done() */
+    bool revoke_timed; /* revoke_deadline is set: the first tick after the revoke does it */
+    int64_t revoke_patience_us;
     mono_us_t revoke_deadline;
     bool draining;
 
@@ -91,6 +102,14 @@ static inline size_t list_count(const struct pipeline *p, enum delivery_state st
 {
     return p->lists[state].count;
 }
+
+/* Each stage's completions: done() only notes the answer, the tick acts on it. So nothing changes its state inside a callback, and all that
+ * is reckoned in time is reckoned from the tick's clock. */
+void claims_take_answers(struct pipeline *pipeline);
+void calls_take_answers(struct pipeline *pipeline);
+void records_take_answers(struct pipeline *pipeline);
+void lease_take_answer(struct pipeline *pipeline);
+void offsets_take_answer(struct pipeline *pipeline);
 
 /* claim.c */
 void claim_flush(struct pipeline *pipeline);
@@ -113,6 +132,7 @@ mono_us_t lease_next(const struct pipeline *pipeline);
 void offsets_commit(struct pipeline *pipeline);
 mono_us_t offsets_next(const struct pipeline *pipeline);
 void offsets_answer_revoke(struct pipeline *pipeline);
+void offsets_time_revoke(struct pipeline *pipeline);
 void offsets_bury(struct pipeline *pipeline);
 struct window *offsets_find(struct pipeline *pipeline, const struct partition *partition);
 void offsets_pause(struct pipeline *pipeline);
@@ -123,9 +143,9 @@ void pipeline_finish(struct pipeline *pipeline, struct delivery *dl, bool answer
 /* Gives up what has no claim to lose: QUEUED, READY, WAITING. */
 void pipeline_observe(struct pipeline *pipeline, enum observed what, const struct delivery *dl, const char *text,
                       const char *detail, int64_t number);
-/* After a statement without an answer. */
+/* What a statement's end says of the ledger; and a submit that was not taken. */
+void ledger_learn(struct pipeline *pipeline, enum ledger_result result);
 void ledger_failed(struct pipeline *pipeline);
-void ledger_answered(struct pipeline *pipeline);
 bool ledger_admits(const struct pipeline *pipeline);
 /* No new work is to begin for this delivery: its partition goes, or the pipeline drains. */
 bool delivery_is_leaving(const struct pipeline *pipeline, const struct delivery *dl);

@@ -1,0 +1,15 @@
+/* The observer port of the running worker. */
+#ifndef SIGNUP_CLI_OBSERVER_H
+#define SIGNUP_CLI_OBSERVER_H
+
+#include "signup/core/ports.h"
+
+/* Needs no context. */
+const struct observer_port *observer_port(void);
+
+struct metrics_histogram;
+
+/* Durations of the upsert calls so far. */
+const struct metrics_histogram *observer_calls(void);
+
+#endif

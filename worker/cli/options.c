@@ -1,0 +1,102 @@
+/* Options: --config and --help for all commands, their own beside them; and the reading of the configuration that follows. */
+#include "command.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#define OPTIONS_MAX 16
+#define OWN_FIRST 1000 /* getopt's values of a command's own options */
+
+extern char **environ;
+
+int options_parse(int argc, char **argv, const char *help, const struct command_option *own, size_t own_count, void *ctx,
+                  struct common_options *common, int *operand)
+{
+    struct option options[OPTIONS_MAX + 3] = {{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}};
+    *common = (struct common_options){0};
+    for (size_t i = 0; i < own_count && i < OPTIONS_MAX; i++)
+        options[2 + i] = (struct option){own[i].name, own[i].has_value ? required_argument : no_argument, NULL,
+                                         OWN_FIRST + (int)i};
+    int got;
+    optind = 1;
+    while ((got = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        if (got == 'h') {
+            fputs(help, stdout);
+            return 0;
+        }
+        if (got == 'c') {
+            common->config_path = optarg;
+            continue;
+        }
+        if (got < OWN_FIRST) {
+            fprintf(stderr, "see signup-worker %s --help\n", argv[0]);
+            return EX_USAGE;
+        }
+        const struct command_option *option = &own[got - OWN_FIRST];
+        if (!option->apply(ctx, optarg)) {
+            fprintf(stderr, "signup-worker %s: --%s does not take \"%s\"; see signup-worker %s --help\n", argv[0],
+                    option->name, optarg ? optarg : "", argv[0]);
+            return EX_USAGE;
+        }
+    }
+    *operand = optind;
+    return -1;
+}
+
+bool kafka_config_from(const struct config *config, struct kafka_config *out, struct kafka_property **properties)
+{
+    size_t count = config->kafka.properties.count;
+    *properties = calloc(count + 1, sizeof **properties);
+    if (!*properties)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        (*properties)[i] = (struct kafka_property){config->kafka.properties.items[i].name,
+                                                   config->kafka.properties.items[i].value};
+    *out = (struct kafka_config){
+        .brokers = config->kafka.brokers,
+        .topics = (const char *const *)config->kafka.topics.items,
+        .topic_count = config->kafka.topics.count,
+        .group = config->kafka.group,
+        .start = config->kafka.start == CONFIG_START_EARLIEST ? KAFKA_START_EARLIEST : KAFKA_START_LATEST,
+        .dead_letter_topic = config->kafka.dead_letter_topic,
+        .properties = *properties,
+        .property_count = count,
+    };
+    return true;
+}
+
+static int kafka_judge(const struct common_options *common, const struct config *config)
+{
+    struct kafka_config kafka;
+    struct kafka_property *properties;
+    if (!kafka_config_from(config, &kafka, &properties))
+        return EX_OSERR;
+    char why[512];
+    bool well = kafka_config_check(&kafka, why, sizeof why);
+    free(properties);
+    if (well)
+        return 0;
+    fprintf(stderr, "%s: kafka: %s\n", common->config_path ? common->config_path : "environment", why);
+    return EX_CONFIG;
+}
+
+int config_open(const struct common_options *common, unsigned needs, struct config **out)
+{
+    const struct config_request request = {
+        .path = common->config_path,
+        .environment = (const char *const *)environ,
+        .needs = needs,
+        .property_refused = kafka_property_refused,
+        .complaints = stderr,
+    };
+    int code = config_load(&request, out);
+    config_forget_environment();
+    if (code == 0 && (code = kafka_judge(common, *out)) != 0) {
+        config_free(*out);
+        *out = NULL;
+    }
+    return code;
+}
