@@ -363,7 +363,7 @@ int service_run(struct config *config)
     loop_handles_start(service);
     LOG_AT(LOG_INFO, "run", "signup-worker starts", LOG_STR("version", SIGNUP_VERSION),
            LOG_STR("group", config->kafka.group), LOG_NUM("topics", config->kafka.topics.count),
-           LOG_STR("kafka", kafka_library_version()));
+           LOG_STR("kafka", kafka_library_version()), LOG_NUM("admin_port", admin_port(service->admin)));
     if (config->postgres.auto_migrate)
         migrate_start(service);
     uv_run(&service->loop, UV_RUN_DEFAULT);
