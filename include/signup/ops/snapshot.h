@@ -1,0 +1,57 @@
+/* What the run command tells the admin endpoints about itself: one struct, filled anew for every request. */
+#ifndef SIGNUP_OPS_SNAPSHOT_H
+#define SIGNUP_OPS_SNAPSHOT_H
+
+#include "signup/base/clock.h"
+#include "signup/core/pipeline.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct metrics_histogram;
+
+#define SNAPSHOT_REASONS_MAX 16
+#define SNAPSHOT_SERVERS_MAX 4
+
+/* One server that the worker depends on. */
+struct snapshot_server {
+    const char *name;  /* "kafka", "postgres", "contacts_api" */
+    bool connected;    /* usable as far as the worker knows */
+    const char *state; /* the adapter's word for it: "up", "away", "refused", … */
+    const char *why;   /* for people; "" while connected */
+    wall_us_t since;   /* of the state; 0: not known */
+};
+
+struct snapshot_partition {
+    struct pipeline_partition_status status;
+    int64_t lag; /* records on the broker that are not finished here; -1: not known */
+};
+
+/* Everything pointed at is borrowed from the filler until it is called again. */
+struct ops_snapshot {
+    mono_us_t now;
+    wall_us_t wall;
+    wall_us_t started; /* of the process */
+    int64_t uptime_us;
+    bool ready;
+    const char *reasons[SNAPSHOT_REASONS_MAX]; /* why not ready; for people, each without a line break */
+    size_t reason_count;
+    struct snapshot_server servers[SNAPSHOT_SERVERS_MAX];
+    size_t server_count;
+    const struct pipeline_counters *counters;
+    struct pipeline_status status;
+    const struct snapshot_partition *partitions;
+    size_t partition_count;
+    const struct metrics_histogram *calls; /* durations of upsert calls; NULL: none kept */
+};
+
+/* Room for one reason more, or nothing happens; `why` is borrowed likewise. */
+static inline void snapshot_not_ready(struct ops_snapshot *snapshot, const char *why)
+{
+    snapshot->ready = false;
+    if (snapshot->reason_count < SNAPSHOT_REASONS_MAX)
+        snapshot->reasons[snapshot->reason_count++] = why;
+}
+
+#endif

@@ -1,0 +1,254 @@
+/* /status and /readyz: the snapshot as JSON for people and scripts, and as one word with its reasons for
+ * probes. */
+#include "signup/ops/status.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------ JSON */
+
+/* How many bytes of `text` make one UTF-8 character; 0: they make none (Unicode 15, table 3-7). */
+static size_t utf8_len(const unsigned char *text, size_t len)
+{
+    unsigned char c = text[0];
+    if (c < 0x80)
+        return 1;
+    size_t need = c >= 0xc2 && c <= 0xdf ? 2 : c >= 0xe0 && c <= 0xef ? 3 : c >= 0xf0 && c <= 0xf4 ? 4 : 0;
+    if (!need || need > len)
+        return 0;
+    unsigned char low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+    if (text[1] < low || text[1] > high)
+        return 0;
+    for (size_t i = 2; i < need; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    return need;
+}
+
+/* A server's message may come in another encoding: what is no UTF-8 becomes a question mark. */
+static void write_text(struct buf *out, struct slice text)
+{
+    struct buf clean;
+    buf_init(&clean, text.len + 1);
+    for (size_t i = 0; i < text.len;) {
+        size_t len = utf8_len((const unsigned char *)text.ptr + i, text.len - i);
+        if (len)
+            buf_append(&clean, text.ptr + i, len);
+        else
+            buf_append_char(&clean, '?');
+        i += len ? len : 1;
+    }
+    buf_append_json_string(out, buf_ok(&clean) ? buf_slice(&clean) : SLICE_LITERAL(""));
+    buf_fini(&clean);
+}
+
+static void write_str(struct buf *out, const char *name, const char *text)
+{
+    buf_printf(out, "\"%s\":", name);
+    write_text(out, slice_from_str(text ? text : ""));
+}
+
+static const char *bool_str(bool value)
+{
+    return value ? "true" : "false";
+}
+
+/* "name":"2025-03-15T14:30:00.123Z" or null for an unknown time. */
+static void write_time(struct buf *out, const char *name, wall_us_t t)
+{
+    char text[WALL_TEXT_MS_BYTES];
+    if (!t.us) {
+        buf_printf(out, "\"%s\":null", name);
+        return;
+    }
+    wall_format_utc_ms(t, text);
+    buf_printf(out, "\"%s\":\"%s\"", name, text);
+}
+
+static void write_seconds(struct buf *out, const char *name, int64_t us)
+{
+    buf_printf(out, "\"%s\":", name);
+    int64_t ms = us > 0 ? us / US_PER_MS : 0;
+    buf_append_json_real(out, (double)ms / 1000.0);
+}
+
+/* Monotonic to wall, as of the snapshot. */
+static wall_us_t wall_of(const struct ops_snapshot *s, mono_us_t t)
+{
+    return (wall_us_t){s->wall.us - (s->now.us - t.us)};
+}
+
+static void write_offset(struct buf *out, const char *name, int64_t offset)
+{
+    if (offset < 0)
+        buf_printf(out, ",\"%s\":null", name);
+    else
+        buf_printf(out, ",\"%s\":%" PRId64, name, offset);
+}
+
+/* ------------------------------------------------------------------ parts */
+
+static void write_servers(struct buf *out, const struct ops_snapshot *s)
+{
+    buf_append_str(out, "\"servers\":[");
+    for (size_t i = 0; i < s->server_count; i++) {
+        const struct snapshot_server *server = &s->servers[i];
+        buf_append_str(out, i ? ",{" : "{");
+        write_str(out, "name", server->name);
+        buf_printf(out, ",\"connected\":%s,", bool_str(server->connected));
+        write_str(out, "state", server->state);
+        buf_append_char(out, ',');
+        write_time(out, "since", server->since);
+        buf_append_char(out, ',');
+        write_str(out, "why", server->why);
+        buf_append_char(out, '}');
+    }
+    buf_append_str(out, "]");
+}
+
+static void write_gates(struct buf *out, const struct ops_snapshot *s)
+{
+    bool first = true;
+    buf_append_str(out, "\"gates\":[");
+    for (size_t i = 0; i < PIPELINE_GATES; i++) {
+        const struct pipeline_gate_status *gate = &s->status.gates[i];
+        if (!gate->route)
+            continue;
+        buf_append_str(out, first ? "{" : ",{");
+        first = false;
+        write_str(out, "route", gate->route);
+        buf_printf(out, ",\"open\":%s,", bool_str(gate->open));
+        write_str(out, "why", gate->why);
+        buf_append_char(out, ',');
+        write_time(out, "closed_since", gate->open ? (wall_us_t){0} : wall_of(s, gate->closed_since));
+        buf_printf(out, ",\"in_flight\":%zu,\"limit\":%zu}", gate->in_flight, gate->limit);
+    }
+    buf_append_str(out, "]");
+}
+
+static void write_partitions(struct buf *out, const struct ops_snapshot *s)
+{
+    buf_append_str(out, "\"partitions\":[");
+    for (size_t i = 0; i < s->partition_count; i++) {
+        const struct pipeline_partition_status *status = &s->partitions[i].status;
+        buf_append_str(out, i ? ",{\"topic\":" : "{\"topic\":");
+        write_text(out, status->partition.topic);
+        buf_printf(out, ",\"partition\":%" PRId32, status->partition.partition);
+        write_offset(out, "watermark", status->watermark);
+        write_offset(out, "committed", status->committed);
+        write_offset(out, "last_delivered", status->last_delivered);
+        write_offset(out, "lag", s->partitions[i].lag);
+        buf_printf(out, ",\"unfinished\":%zu,\"paused\":%s}", status->unfinished, bool_str(status->paused));
+    }
+    buf_append_str(out, "]");
+}
+
+/* Why the oldest event is not finished: a closed route explains more than the event's own state. */
+static void write_why(struct buf *out, const struct ops_snapshot *s)
+{
+    const struct pipeline_status *status = &s->status;
+    struct buf text;
+    buf_init(&text, 1024);
+    buf_append_str(&text, status->oldest_state ? status->oldest_state : "");
+    if (status->oldest_code && status->oldest_code[0])
+        buf_printf(&text, "; the last try ended with %.64s", status->oldest_code);
+    for (size_t i = 0; i < PIPELINE_GATES; i++)
+        if (status->gates[i].route && !status->gates[i].open)
+            buf_printf(&text, "; %s is closed: %.200s", status->gates[i].route,
+                       status->gates[i].why ? status->gates[i].why : "");
+    buf_append_str(out, ",\"why\":");
+    write_text(out, buf_ok(&text) ? buf_slice(&text) : SLICE_LITERAL(""));
+    buf_fini(&text);
+}
+
+static void write_oldest(struct buf *out, const struct ops_snapshot *s)
+{
+    const struct pipeline_status *status = &s->status;
+    buf_append_str(out, "\"oldest_unfinished\":");
+    if (!status->has_oldest) {
+        buf_append_str(out, "null");
+        return;
+    }
+    buf_append_str(out, "{\"topic\":");
+    write_text(out, status->oldest_partition.topic);
+    buf_printf(out, ",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",", status->oldest_partition.partition,
+               status->oldest_offset);
+    write_time(out, "since", wall_of(s, status->oldest_since));
+    buf_append_char(out, ',');
+    write_seconds(out, "age_seconds", s->now.us - status->oldest_since.us);
+    buf_append_char(out, ',');
+    write_str(out, "state", status->oldest_state);
+    buf_printf(out, ",\"attempts\":%d,", status->oldest_attempts);
+    write_str(out, "last_code", status->oldest_code);
+    write_why(out, s);
+    buf_append_char(out, '}');
+}
+
+static void write_counters(struct buf *out, const struct pipeline_counters *counters)
+{
+    buf_append_str(out, "\"counters\":{");
+    if (counters) {
+#define X(name, help) buf_printf(out, "\"" #name "\":%" PRIu64 ",", counters->name);
+        PIPELINE_COUNTERS(X)
+#undef X
+        buf_append_str(out, "\"answers\":{");
+        for (enum outcome_class cls = 0; cls < OUTCOME_CLASS_COUNT; cls++)
+            buf_printf(out, "%s\"%s\":%" PRIu64, cls ? "," : "", outcome_class_str(cls),
+                       counters->by_class[cls]);
+        buf_append_char(out, '}');
+    }
+    buf_append_char(out, '}');
+}
+
+static void write_reasons(struct buf *out, const struct ops_snapshot *s)
+{
+    buf_append_str(out, "\"reasons\":[");
+    for (size_t i = 0; i < s->reason_count; i++) {
+        if (i)
+            buf_append_char(out, ',');
+        write_text(out, slice_from_str(s->reasons[i]));
+    }
+    buf_append_str(out, "]");
+}
+
+void status_render(struct buf *out, const struct ops_snapshot *s)
+{
+    const struct pipeline_status *status = &s->status;
+    buf_append_char(out, '{');
+    write_str(out, "version", SIGNUP_VERSION);
+    buf_append_char(out, ',');
+    write_time(out, "now", s->wall);
+    buf_append_char(out, ',');
+    write_time(out, "started_at", s->started);
+    buf_append_char(out, ',');
+    write_seconds(out, "uptime_seconds", s->uptime_us);
+    buf_printf(out, ",\"ready\":%s,", bool_str(s->ready));
+    write_reasons(out, s);
+    buf_printf(out, ",\"draining\":%s,\"intake\":{\"open\":%s,", bool_str(status->draining),
+               bool_str(status->intake_open));
+    write_str(out, "why", status->intake_why);
+    buf_printf(out, "},\"deliveries\":%zu,\"in_flight\":%zu,", status->deliveries, status->calls_in_flight);
+    buf_printf(out, "\"waiting\":{\"retry\":%zu,\"claim\":%zu},", status->waiting_retry,
+               status->waiting_claim);
+    buf_printf(out, "\"lanes\":%zu,\"memory_bytes\":%zu,", status->lanes, status->memory_bytes);
+    write_oldest(out, s);
+    buf_append_char(out, ',');
+    write_gates(out, s);
+    buf_append_char(out, ',');
+    write_servers(out, s);
+    buf_append_char(out, ',');
+    write_partitions(out, s);
+    buf_append_char(out, ',');
+    write_counters(out, s->counters);
+    buf_append_str(out, "}\n");
+}
+
+void status_render_ready(struct buf *out, const struct ops_snapshot *snapshot)
+{
+    buf_append_str(out, snapshot->ready ? "ready\n" : "not ready\n");
+    for (size_t i = 0; i < snapshot->reason_count && !snapshot->ready; i++) {
+        buf_append_str(out, snapshot->reasons[i]);
+        buf_append_char(out, '\n');
+    }
+}
