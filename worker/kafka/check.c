@@ -1,0 +1,236 @@
+/* The Kafka part of `check`: brokers, topics, the group's rights; one line each of what is well or what to
+ * do. */
+#include "settings.h"
+
+#include "signup/base/clock.h"
+#include "signup/kafka/check.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct check {
+    const struct kafka_config *config;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    int timeout_ms;
+    void (*line)(void *ctx, bool well, const char *text);
+    void *ctx;
+    enum kafka_check_result worst;
+    rd_kafka_resp_err_t complaint; /* the brokers' last, from error events */
+    char complaint_text[256];
+};
+
+#define LINE_BYTES 640
+#define SAY(check, result, ...)                                                                              \
+    do {                                                                                                     \
+        char text_[LINE_BYTES];                                                                              \
+        snprintf(text_, sizeof text_, __VA_ARGS__);                                                          \
+        say(check, result, text_);                                                                           \
+    } while (0)
+
+static void say(struct check *check, enum kafka_check_result result, const char *text)
+{
+    if (result > check->worst)
+        check->worst = result;
+    check->line(check->ctx, result == KAFKA_CHECK_OK, text);
+}
+
+static bool is_refusal(rd_kafka_resp_err_t err)
+{
+    switch (err) {
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static enum kafka_check_result result_of(rd_kafka_resp_err_t err)
+{
+    return is_refusal(err) ? KAFKA_CHECK_REFUSED : KAFKA_CHECK_AWAY;
+}
+
+/* Keeps the most telling complaint: a refusal or a TLS error says more than that all brokers are down. */
+static void collect_complaints(struct check *check)
+{
+    rd_kafka_event_t *event;
+    while ((event = rd_kafka_queue_poll(check->queue, 0))) {
+        rd_kafka_resp_err_t err = rd_kafka_event_error(event);
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR &&
+            err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !is_refusal(check->complaint)) {
+            check->complaint = err;
+            snprintf(check->complaint_text, sizeof check->complaint_text, "%s",
+                     rd_kafka_event_error_string(event));
+        } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG) {
+            kafka_settings_log(event);
+        }
+        rd_kafka_event_destroy(event);
+    }
+}
+
+static bool check_brokers(struct check *check)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t err = rd_kafka_metadata(check->rk, 0, NULL, &metadata, check->timeout_ms);
+    collect_complaints(check);
+    if (!err) {
+        SAY(check, KAFKA_CHECK_OK, "Kafka: %d broker%s at %s", metadata->broker_cnt,
+            metadata->broker_cnt == 1 ? "" : "s", check->config->brokers);
+        rd_kafka_metadata_destroy(metadata);
+        return true;
+    }
+    const char *why = check->complaint_text[0] ? check->complaint_text : rd_kafka_err2str(err);
+    if (is_refusal(check->complaint))
+        SAY(check, KAFKA_CHECK_REFUSED, "Kafka: %s refuses us: %s. Check sasl.* in kafka.properties",
+            check->config->brokers, why);
+    else
+        SAY(check, KAFKA_CHECK_AWAY,
+            "Kafka: no broker answers at %s: %s. Check kafka.brokers, and that it runs",
+            check->config->brokers, why);
+    return false;
+}
+
+static void say_topic_trouble(struct check *check, const char *topic, rd_kafka_resp_err_t err,
+                              bool dead_letters)
+{
+    const char *what = dead_letters ? "Dead-letter topic" : "Topic";
+    switch (err) {
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+        SAY(check, KAFKA_CHECK_AWAY,
+            "%s %s does not exist. Create it: kafka-topics --bootstrap-server %s --create --topic %s "
+            "--partitions 6",
+            what, topic, check->config->brokers, topic);
+        break;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        SAY(check, KAFKA_CHECK_REFUSED, "%s %s: not allowed. Give the worker's user the right to %s it", what,
+            topic, dead_letters ? "write and describe" : "read and describe");
+        break;
+    default:
+        SAY(check, result_of(err), "%s %s: %s. Try again when the cluster is well", what, topic,
+            rd_kafka_err2str(err));
+        break;
+    }
+}
+
+static int leaderless(const struct rd_kafka_metadata_topic *topic)
+{
+    int count = 0;
+    for (int i = 0; i < topic->partition_cnt; i++)
+        count += topic->partitions[i].leader < 0;
+    return count;
+}
+
+/* Gives the number of partitions, 0 when the topic cannot be used. The consumer's handle never lets a broker
+ * create a topic. */
+static int check_topic(struct check *check, const char *name, bool dead_letters)
+{
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(check->rk, name, NULL);
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t err =
+        topic ? rd_kafka_metadata(check->rk, 0, topic, &metadata, check->timeout_ms) : rd_kafka_last_error();
+    int partitions = 0;
+    if (!err && metadata && metadata->topic_cnt == 1)
+        err = metadata->topics[0].err;
+    if (err || !metadata) {
+        say_topic_trouble(check, name, err, dead_letters);
+    } else {
+        partitions = metadata->topics[0].partition_cnt;
+        int headless = leaderless(&metadata->topics[0]);
+        if (headless)
+            SAY(check, KAFKA_CHECK_AWAY, "Topic %s: %d of %d partitions have no leader. See to the brokers",
+                name, headless, partitions);
+        else
+            SAY(check, KAFKA_CHECK_OK, "%s %s: %d partition%s", dead_letters ? "Dead-letter topic" : "Topic",
+                name, partitions, partitions == 1 ? "" : "s");
+    }
+    if (metadata)
+        rd_kafka_metadata_destroy(metadata);
+    if (topic)
+        rd_kafka_topic_destroy(topic);
+    return partitions;
+}
+
+/* Counts where the group stands; the offsets also show that the coordinator answers and lets us in. */
+static void check_group(struct check *check, rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_resp_err_t err = rd_kafka_committed(check->rk, list, check->timeout_ms);
+    int committed = 0;
+    for (int i = 0; i < list->cnt && !err; i++) {
+        err = list->elems[i].err;
+        committed += list->elems[i].offset >= 0;
+    }
+    if (err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+        SAY(check, KAFKA_CHECK_REFUSED,
+            "Group %s: not allowed. Give the worker's user the right to read this group",
+            check->config->group);
+    else if (err)
+        SAY(check, result_of(err), "Group %s: %s", check->config->group, rd_kafka_err2str(err));
+    else if (committed == 0)
+        SAY(check, KAFKA_CHECK_OK, "Group %s: new, begins at the %s record (kafka.start)",
+            check->config->group, check->config->start == KAFKA_START_EARLIEST ? "first" : "next");
+    else
+        SAY(check, KAFKA_CHECK_OK, "Group %s: has offsets for %d of %d partitions", check->config->group,
+            committed, list->cnt);
+}
+
+/* A group whose offset has expired would stop there: say it before the worker does. */
+static void check_ranges(struct check *check, const rd_kafka_topic_partition_list_t *list)
+{
+    mono_us_t until = mono_add(clock_mono_now(), check->timeout_ms * US_PER_MS);
+    for (int i = 0; i < list->cnt && !mono_reached(clock_mono_now(), until); i++) {
+        const rd_kafka_topic_partition_t *at = &list->elems[i];
+        int64_t low = 0;
+        int64_t high = 0;
+        if (at->offset < 0 || rd_kafka_query_watermark_offsets(check->rk, at->topic, at->partition, &low,
+                                                               &high, check->timeout_ms))
+            continue;
+        if (at->offset < low || at->offset > high)
+            SAY(check, KAFKA_CHECK_AWAY,
+                "Topic %s [%" PRId32 "]: the group's offset %" PRId64 " is not on the broker (%" PRId64
+                " to %" PRId64 "). Stop the workers, set it with kafka-consumer-groups --reset-offsets",
+                at->topic, at->partition, at->offset, low, high);
+    }
+}
+
+static void check_topics(struct check *check)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
+    for (size_t i = 0; i < check->config->topic_count; i++) {
+        int partitions = check_topic(check, check->config->topics[i], false);
+        for (int p = 0; p < partitions; p++)
+            rd_kafka_topic_partition_list_add(list, check->config->topics[i], p);
+    }
+    if (check->config->dead_letter_topic)
+        check_topic(check, check->config->dead_letter_topic, true);
+    if (list->cnt) {
+        check_group(check, list);
+        check_ranges(check, list);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+enum kafka_check_result kafka_check(const struct kafka_config *config, int64_t timeout_ms,
+                                    void (*line)(void *ctx, bool well, const char *text), void *ctx)
+{
+    struct check check = {.config = config, .timeout_ms = (int)timeout_ms, .line = line, .ctx = ctx};
+    char error[512];
+    if (!kafka_config_check(config, error, sizeof error) ||
+        !(check.rk = kafka_settings_client(config, KAFKA_ROLE_CONSUMER,
+                                           RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG, error, sizeof error))) {
+        SAY(&check, KAFKA_CHECK_CONFIG, "Kafka: %s", error);
+        return check.worst;
+    }
+    check.queue = rd_kafka_queue_get_main(check.rk);
+    rd_kafka_set_log_queue(check.rk, check.queue);
+    if (check_brokers(&check))
+        check_topics(&check);
+    rd_kafka_queue_destroy(check.queue);
+    rd_kafka_destroy_flags(check.rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    return check.worst;
+}

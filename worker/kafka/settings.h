@@ -1,0 +1,35 @@
+/* librdkafka's configuration objects, made from ours. Private to the room. */
+#ifndef SIGNUP_KAFKA_SETTINGS_H
+#define SIGNUP_KAFKA_SETTINGS_H
+
+#include "signup/kafka/config.h"
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum kafka_role { KAFKA_ROLE_CONSUMER, KAFKA_ROLE_PRODUCER };
+
+/* Our defaults, then the user's properties, then what must hold. Gives a configuration that rd_kafka_new()
+ * takes, or NULL and `error`. */
+rd_kafka_conf_t *kafka_settings_build(const struct kafka_config *config, enum kafka_role role, char *error,
+                                      size_t error_size);
+
+/* Builds, creates, and lets the library's background thread serve OAUTHBEARER tokens where they are used.
+ * NULL and `error` on failure. `events` are RD_KAFKA_EVENT_* bits; log lines become events of the main queue
+ * once rd_kafka_set_log_queue() was called. */
+rd_kafka_t *kafka_settings_client(const struct kafka_config *config, enum kafka_role role, int events,
+                                  char *error, size_t error_size);
+
+/* The assignor is a cooperative one: assignments change by increments. */
+bool kafka_settings_cooperative(const struct kafka_config *config);
+
+/* A deep copy, to keep. NULL: out of memory. */
+struct kafka_config *kafka_settings_copy(const struct kafka_config *config);
+void kafka_settings_free(struct kafka_config *config);
+
+/* Hands one of librdkafka's own log lines on: always at debug, at most some a second. Takes nothing; the
+ * event stays the caller's. */
+void kafka_settings_log(rd_kafka_event_t *event);
+
+#endif
