@@ -1,0 +1,47 @@
+/* From the bytes of an answer to an outcome. Pure: no I/O, no clock, any bytes are safe. */
+#ifndef SIGNUP_CONTACTS_RESPONSE_H
+#define SIGNUP_CONTACTS_RESPONSE_H
+
+#include "signup/base/arena.h"
+#include "signup/base/clock.h"
+#include "signup/base/outcome.h"
+#include "signup/base/slice.h"
+#include "signup/core/ports.h"
+#include "signup/event/signup.h"
+
+#include <stdbool.h>
+
+#define RESPONSE_WARNINGS_MAX 32
+
+/* One complete HTTP answer. All slices are borrowed for the call. */
+struct answer {
+    int status;
+    struct slice body;
+    struct slice retry_after; /* header values; absent: no such header */
+    struct slice date;
+    struct slice location;
+    bool encoded;  /* the body has a Content-Encoding: it cannot be read */
+    wall_us_t now; /* only for a Retry-After date in an answer without a Date */
+};
+
+/* Reads the answer to POST /v2/contacts (contacts-api.md section 1).
+ *
+ * `outcome` is filled whole (duration_us is 0). OUTCOME_ACCEPTED only for a 2xx whose body is valid JSON
+ * without duplicate keys, an object, with `success` true and both ids non-empty strings; then `reply` is
+ * filled and the API's warnings are appended to `signup`, both in `arena`. Documented fields of a wrong type
+ * beside these are taken as absent, with a warning of the worker: the effect has happened, and a retry would
+ * not make the answer better. When the arena is full the ids are absent, for the same reason.
+ *
+ * `maybe_sent` is false for accepted and for answers that say what happened; true for OUTCOME_SERVER, and for
+ * a 503 that is not in the API's own form (a proxy's page says nothing about what stands behind it). */
+void response_read_upsert(const struct answer *answer, struct arena *arena, struct signup *signup,
+                          struct outcome *outcome, struct upsert_reply *reply);
+
+/* Fills `outcome` for any answer whose body is not to be believed as a success (a 2xx becomes OUTCOME_SERVER
+ * with `code`). */
+void response_read_error(const struct answer *answer, const char *code, struct outcome *outcome);
+
+/* True when the answer is a 2xx, readable, and its body a JSON object with an array called `name`. */
+bool response_has_array(const struct answer *answer, const char *name);
+
+#endif

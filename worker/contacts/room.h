@@ -1,0 +1,49 @@
+/* What the files of this room share: the adapter's own struct. */
+#ifndef SIGNUP_CONTACTS_ROOM_H
+#define SIGNUP_CONTACTS_ROOM_H
+
+#include "http.h"
+#include "key.h"
+#include "request.h"
+#include "response.h"
+#include "signup/contacts/contacts.h"
+
+#include <uv.h>
+
+/* One request on its way; kept for reuse. */
+struct task {
+    struct http_request request;
+    struct request_headers *headers; /* held from submit until done */
+    struct curl_slist trace_node;
+    char trace_line[REQUEST_TRACE_BYTES];
+    struct contacts *contacts;
+    void *op; /* struct upsert_call or struct contacts_check_op */
+    struct task *next;
+};
+
+struct contacts {
+    uv_loop_t *loop;
+    struct http_client *http;
+    struct key_store key;
+    struct request_headers *headers; /* of the current key */
+    uint64_t key_looked_at_ms;
+    bool key_suspect; /* the API refused the current key: the file is read before the next call */
+    uint64_t keys_reloaded;
+    struct task *tasks; /* free ones */
+    bool closing;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+    char upsert_url[REQUEST_URL_BYTES];
+    char check_url[REQUEST_URL_BYTES];
+};
+
+/* A task with the headers of the newest key. NULL: no memory. */
+struct task *task_take(struct contacts *contacts, void *op);
+void task_give(struct task *task);
+
+/* Remembers a refused key, if it was the current one that was refused. */
+void contacts_note_status(struct contacts *contacts, const struct task *task, int status);
+
+void answer_of_result(const struct http_result *result, struct answer *answer);
+
+#endif
