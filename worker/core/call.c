@@ -13,15 +13,18 @@ static struct delivery *owner_of(struct upsert_call *call)
 }
 
 /* A resend after a call of unknown fate must not enrol anybody twice (design section 5). */
-static bool call_write_guarded(struct pipeline *pipeline, struct delivery *dl)
+static bool call_guard(struct pipeline *pipeline, struct delivery *dl)
 {
-    struct buf buf;
-    buf_init(&buf, (size_t)CONTACT_BYTES_MAX * 4);
-    signup_write_body(&dl->signup, true, &buf);
-    dl->request = buf_ok(&buf) ? arena_copy(&dl->arena, buf_slice(&buf)) : SLICE_ABSENT;
-    buf_fini(&buf);
-    if (!slice_present(dl->request))
+    if (!slice_present(dl->guarded_body)) {
+        struct buf buf;
+        buf_init(&buf, (size_t)CONTACT_BYTES_MAX * 4);
+        signup_write_body(&dl->signup, true, &buf);
+        dl->guarded_body = buf_ok(&buf) ? arena_copy(&dl->arena, buf_slice(&buf)) : SLICE_ABSENT;
+        buf_fini(&buf);
+    }
+    if (!slice_present(dl->guarded_body))
         return false;
+    dl->request = dl->guarded_body;
     pipeline->counters.guarded++;
     if (dl->signup.use_journeys && !dl->signup.skip_journey_if_exists && !dl->guard_warned)
         dl->guard_warned =
@@ -174,7 +177,7 @@ static bool call_start(struct pipeline *pipeline, struct delivery *dl)
     assert(dl->claimed);
     dl->request = dl->signup.body;
     bool guard = dl->maybe_sent && !PLANTED(UNGUARDED_RESEND);
-    if (guard && !call_write_guarded(pipeline, dl))
+    if (guard && !call_guard(pipeline, dl))
         return false;
     dl->call = (struct upsert_call){.body = dl->request,
                                     .traceparent = record_header_value(&dl->record, "traceparent"),

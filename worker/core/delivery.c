@@ -98,9 +98,14 @@ void delivery_destroy(struct pipeline *pipeline, struct delivery *dl)
     free(dl);
 }
 
+/* What an ordinary delivery grows to: three blocks of its arena (2 + 4 + 8 KiB) with the reply, a guarded body and ATTEMPTS_KEPT attempts. It is
+ * charged from the beginning, because what has been admitted cannot be sent away when it grows. */
+#define GROWN_BYTES ((size_t)14 << 10)
+
 void delivery_count_memory(struct pipeline *pipeline, struct delivery *dl)
 {
-    size_t bytes = sizeof *dl + dl->arena.held_bytes;
+    size_t held = dl->arena.held_bytes > GROWN_BYTES ? dl->arena.held_bytes : GROWN_BYTES;
+    size_t bytes = sizeof *dl + held;
     pipeline->memory_bytes += bytes - dl->counted_bytes;
     dl->counted_bytes = bytes;
 }

@@ -79,6 +79,7 @@ struct delivery {
     bool has_outcome;
     struct outcome outcome; /* of the last call, or of the local rejection */
     struct slice request;   /* the body last sent */
+    struct slice guarded_body; /* written at the first resend; absent before */
     struct attempt *attempts_first, *attempts_last;
     int attempts_kept;
 

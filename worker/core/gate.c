@@ -20,13 +20,13 @@ bool gate_is_open(const struct gate *gate)
 
 bool gate_admits(const struct gate *gate, mono_us_t now)
 {
-    if (!mono_reached(now, gate->not_before))
+    if (!mono_reached(now, gate->held_until))
         return false;
     switch (gate->state) {
     case GATE_CLOSED_OK:
         return gate->in_flight < gate->limit;
-    case GATE_BROKEN:
-        return true; /* the probe; calls from before the break may still be under way */
+    case GATE_BROKEN: /* the probe; calls from before the break may still be under way */
+        return mono_reached(now, gate->next_probe);
     case GATE_PROBING:
         return false;
     }
@@ -83,14 +83,13 @@ static void gate_break(struct gate *gate, const char *why, int64_t wait_us, mono
 {
     int64_t pause = probe_pause_us(gate);
     gate->state = GATE_BROKEN;
-    gate->not_before = mono_add(now, wait_us > pause ? wait_us : pause);
+    gate->next_probe = mono_add(now, wait_us > pause ? wait_us : pause);
     snprintf(gate->why, sizeof gate->why, "%s", why);
 }
 
-static void gate_mend(struct gate *gate, mono_us_t now)
+static void gate_mend(struct gate *gate)
 {
     gate->state = GATE_CLOSED_OK;
-    gate->not_before = now;
     gate->probes_failed = 0;
     gate->ring_used = gate->ring_next = 0;
     gate->why[0] = '\0';
@@ -104,7 +103,7 @@ int gate_leave(struct gate *gate, bool probe, enum gate_result result, uint64_t 
     if (gate->state != GATE_CLOSED_OK) {
         /* A straggler that was let in before the break says nothing new, unless it says that the route works. */
         if (result == GATE_SOUND) {
-            gate_mend(gate, now);
+            gate_mend(gate);
             return -1;
         }
         if (probe) {
@@ -125,13 +124,16 @@ int gate_leave(struct gate *gate, bool probe, enum gate_result result, uint64_t 
 
 void gate_hold_until(struct gate *gate, mono_us_t until)
 {
-    if (until.us > gate->not_before.us)
-        gate->not_before = until;
+    if (until.us > gate->held_until.us)
+        gate->held_until = until;
 }
 
 mono_us_t gate_next(const struct gate *gate, mono_us_t now)
 {
     if (gate->state == GATE_PROBING || (gate->state == GATE_CLOSED_OK && gate->in_flight >= gate->limit))
         return MONO_NEVER;
-    return mono_reached(now, gate->not_before) ? now : gate->not_before;
+    mono_us_t next = gate->held_until;
+    if (gate->state == GATE_BROKEN && gate->next_probe.us > next.us)
+        next = gate->next_probe;
+    return mono_reached(now, next) ? now : next;
 }

@@ -20,7 +20,8 @@ struct gate {
     size_t limit;
     size_t in_flight;
     enum gate_state state;     /* GATE_CLOSED_OK: calls flow (the breaker's circuit is closed) */
-    mono_us_t not_before;      /* throttled or waiting for the next probe */
+    mono_us_t held_until;      /* throttled: the server's wish, kept whatever the breaker does */
+    mono_us_t next_probe;      /* while broken */
     mono_us_t since;           /* of the present trouble */
     char why[96];
     unsigned probes_failed;

@@ -105,6 +105,8 @@ static size_t lease_gather(struct pipeline *pipeline)
                 pipeline->lease_owners[count++] = dl;
         }
     }
+    if (!count)
+        return 0;
     qsort(pipeline->lease_owners, count, sizeof *pipeline->lease_owners, by_event_id);
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
@@ -122,7 +124,9 @@ mono_us_t lease_next(const struct pipeline *pipeline)
 {
     bool any = list_count(pipeline, DELIVERY_ADMITTED) || list_count(pipeline, DELIVERY_CALLING) ||
                list_count(pipeline, DELIVERY_BACKOFF) || list_count(pipeline, DELIVERY_RECORDABLE);
-    return any && !pipeline->leasing ? pipeline->next_lease : MONO_NEVER;
+    if (!any || pipeline->leasing)
+        return MONO_NEVER;
+    return ledger_admits(pipeline) ? pipeline->next_lease : pipeline->ledger_retry_at;
 }
 
 void lease_extend_all(struct pipeline *pipeline)

@@ -140,8 +140,10 @@ static void outbox_take(struct pipeline *pipeline, struct outbox *box)
     bool wanted = due || (box->kicked && !box->trouble);
     if (!wanted || !ledger_admits(pipeline) || pipeline->draining)
         return;
-    if (PLANTED(UNSWEPT_OUTBOX) && !box->kicked)
+    if (PLANTED(UNSWEPT_OUTBOX) && !box->kicked) {
+        box->next_sweep = mono_add(pipeline->now, pipeline->config.outbox_interval_us);
         return;
+    }
     box->kicked = false;
     box->next_sweep = mono_add(pipeline->now, pipeline->config.outbox_interval_us);
     arena_init(&box->arena, OUTBOX_ARENA_BYTES);
@@ -184,8 +186,10 @@ bool outbox_idle(const struct pipeline *pipeline)
 mono_us_t outbox_next(const struct pipeline *pipeline)
 {
     const struct outbox *box = &pipeline->outbox;
+    if (box->state == OUTBOX_PUBLISHED && !ledger_admits(pipeline))
+        return pipeline->ledger_retry_at;
     if (box->state == OUTBOX_TAKEN || box->state == OUTBOX_PUBLISHED)
-        return pipeline->ledger_away ? pipeline->ledger_retry_at : pipeline->now;
+        return pipeline->now;
     if (box->state != OUTBOX_IDLE || pipeline->draining)
         return MONO_NEVER;
     if (pipeline->ledger_away)

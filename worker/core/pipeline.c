@@ -239,6 +239,14 @@ static size_t runnable(const struct pipeline *pipeline)
            list_count(pipeline, DELIVERY_RECORDABLE) + list_count(pipeline, DELIVERY_RECORDING);
 }
 
+static size_t deliveries(const struct pipeline *pipeline)
+{
+    size_t count = 0;
+    for (size_t state = 0; state < DELIVERY_DONE; state++)
+        count += pipeline->lists[state].count;
+    return count;
+}
+
 /* Enough to keep every stage busy: calls in flight, and a batch on its way in and out of the ledger. */
 static size_t runnable_target(const struct pipeline *pipeline)
 {
@@ -254,7 +262,9 @@ static bool somebody_probes(const struct pipeline *pipeline)
 /* Why nothing may be taken now, or NULL. */
 static const char *intake_obstacle(const struct pipeline *pipeline)
 {
-    bool was_full = !pipeline->intake_open && strcmp(pipeline->intake_why, "memory budget reached") == 0;
+    /* Hysteresis; but with nothing left to finish no memory will come back: go on as soon as it is below the line. */
+    bool was_full =
+        !pipeline->intake_open && deliveries(pipeline) && strcmp(pipeline->intake_why, "memory budget reached") == 0;
     size_t high = pipeline->config.memory_bytes;
     if (pipeline->draining)
         return "shutting down";
@@ -322,14 +332,6 @@ static void bury(struct pipeline *pipeline)
     }
 }
 
-static size_t deliveries(const struct pipeline *pipeline)
-{
-    size_t count = 0;
-    for (size_t state = 0; state < DELIVERY_DONE; state++)
-        count += pipeline->lists[state].count;
-    return count;
-}
-
 void pipeline_tick(struct pipeline *pipeline, mono_us_t now, wall_us_t wall)
 {
     assert(!pipeline->in_tick);
@@ -372,11 +374,11 @@ mono_us_t pipeline_next_due(const struct pipeline *pipeline)
     if (first)
         next = mono_earlier(next, first->due);
     next = mono_earlier(next, lease_next(pipeline));
-    if (list_count(pipeline, DELIVERY_ADMITTED))
-        next = mono_earlier(next, gate_next(&pipeline->upsert, pipeline->now).us > pipeline->now.us
-                                      ? gate_next(&pipeline->upsert, pipeline->now)
-                                      : pipeline->next_lease);
-    if (pipeline->ledger_away || !ledger_admits(pipeline))
+    mono_us_t gate = gate_next(&pipeline->upsert, pipeline->now);
+    /* Admitted while the gate is open: they wait for their lease, which lease_next() knows. */
+    if (list_count(pipeline, DELIVERY_ADMITTED) && gate.us > pipeline->now.us)
+        next = mono_earlier(next, gate);
+    if (!ledger_admits(pipeline))
         next = mono_earlier(next, pipeline->ledger_retry_at);
     if (!pipeline->intake_open && !pipeline->source_paused)
         next = mono_earlier(next, mono_add(pipeline->intake_closed_at, PAUSE_AFTER_US));

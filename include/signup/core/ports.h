@@ -76,7 +76,7 @@ enum ledger_result {
 enum claim_answer {
     CLAIM_GO,       /* the row is ours under the token: new, taken over, or reopened */
     CLAIM_SETTLED,  /* nothing to do for this record: final or parked already */
-    CLAIM_BEHIND,   /* an earlier event of the contact is parked: park this one behind it */
+    CLAIM_BEHIND,   /* an earlier event of the contact is parked: nothing was written, wait behind it */
     CLAIM_BUSY,     /* held by a live claim elsewhere (this event, or an earlier one of the contact): ask again */
     CLAIM_CONFLICT, /* the id belongs to an event of another contact */
     CLAIM_POISON    /* the database refuses the row's data for good */

@@ -1,0 +1,413 @@
+/* The ledger's port: statements of one worker are executed and answered in order on one connection; they may
+ * fail before or after they were executed, and the database may be away. The rules are in rows.c. */
+#include "sim.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum op_kind { OP_CLAIM, OP_RECORD, OP_EXTEND, OP_OUTBOX_TAKE, OP_OUTBOX_MARK };
+
+static const struct {
+    const char *name;
+    enum sim_step submit;
+    enum sim_step done;
+} kinds[] = {
+    [OP_CLAIM] = {"claim", SIM_STEP_CLAIM, SIM_STEP_CLAIM_DONE},
+    [OP_RECORD] = {"record", SIM_STEP_RECORD, SIM_STEP_RECORD_DONE},
+    [OP_EXTEND] = {"extend", SIM_STEP_EXTEND, SIM_STEP_EXTEND_DONE},
+    [OP_OUTBOX_TAKE] = {"outbox take", SIM_STEP_TAKE_LETTERS, SIM_STEP_TAKE_LETTERS_DONE},
+    [OP_OUTBOX_MARK] = {"outbox mark", SIM_STEP_MARK, SIM_STEP_MARK_DONE},
+};
+
+/* The answer to one item, kept until it is given. */
+struct item_answer {
+    int answer;
+    bool flag;
+    int attempts;
+    const struct sim_row *row; /* as the statement saw it */
+};
+
+struct sim_op {
+    struct sim_op *next;
+    struct sim_life *life;
+    enum op_kind kind;
+    void *op;
+    bool executed;
+    bool failed;      /* the answer is "away" */
+    bool fails_after; /* executed, but nobody hears of it */
+    uint32_t stamp;   /* of the answer's event that counts */
+    struct item_answer *answers;
+    size_t count;
+    bool more;
+};
+
+/* ---- execution: at the server, whether the client lives or not */
+
+static void claim_execute(struct sim *sim, struct sim_op *o)
+{
+    const struct claim_op *op = o->op;
+    o->answers = sim_alloc(sim, op->count * sizeof *o->answers);
+    for (size_t i = 0; i < op->count; i++) {
+        struct item_answer *a = &o->answers[i];
+        a->answer = sim_row_claim(sim, o->life, op->items[i], op->lease_us, &a->flag, &a->attempts);
+    }
+}
+
+static void record_execute(struct sim *sim, struct sim_op *o)
+{
+    const struct record_op *op = o->op;
+    o->answers = sim_alloc(sim, op->count * sizeof *o->answers);
+    for (size_t i = 0; i < op->count; i++)
+        o->answers[i].answer = (int)sim_row_record(sim, o->life, op->items[i]);
+}
+
+static void extend_execute(struct sim *sim, struct sim_op *o)
+{
+    const struct lease_op *op = o->op;
+    o->answers = sim_alloc(sim, op->count * sizeof *o->answers);
+    for (size_t i = 0; i < op->count; i++)
+        o->answers[i].flag = sim_row_extend(sim, &op->items[i], op->lease_us);
+}
+
+static bool letter_due(const struct sim *sim, const struct sim_row *row)
+{
+    return row->state == SIM_DEAD && !row->published && row->outbox_until_us <= sim->now_us;
+}
+
+static void outbox_take_execute(struct sim *sim, struct sim_op *o)
+{
+    const struct outbox_take_op *op = o->op;
+    size_t due = 0;
+    for (struct sim_row *row = sim->rows_all; row; row = row->next_all)
+        due += letter_due(sim, row);
+    o->answers = sim_alloc(sim, (due + 1) * sizeof *o->answers);
+    for (struct sim_row *row = sim->rows_all; row && o->count < op->limit; row = row->next_all) {
+        if (!letter_due(sim, row))
+            continue;
+        row->outbox_token = op->token;
+        row->outbox_until_us = sim->now_us + op->lease_us;
+        struct sim_row *seen = sim_alloc(sim, sizeof *seen);
+        *seen = *row;
+        o->answers[o->count++].row = seen;
+    }
+    o->more = due > o->count;
+}
+
+static void outbox_mark_execute(struct sim *sim, struct sim_op *o)
+{
+    const struct outbox_mark_op *op = o->op;
+    for (size_t i = 0; i < op->count; i++) {
+        const struct dead_letter *letter = &op->letters[i];
+        struct sim_row *row = sim_row_find(sim, letter->event_id);
+        if (!row || row->state != SIM_DEAD || memcmp(&row->outbox_token, &op->token, sizeof op->token) != 0)
+            continue;
+        struct sim_record *record = sim_record_find(sim, &letter->original);
+        if (letter->published && (!record || !record->letter_acked))
+            sim_fail(sim, "I7.mark", sim_whom_row(row, o->life->worker),
+                     "%s is marked as published, but no broker has acknowledged its letter", row->id);
+        if (letter->published)
+            row->published = true;
+        else
+            row->outbox_until_us = 0;
+        SIM_TRACE(sim, sim_whom_row(row, o->life->worker), "w%d.%d ledger: letter of %s marked %s",
+                  o->life->worker, o->life->number, row->id, letter->published ? "published" : "due");
+    }
+}
+
+static void op_execute(struct sim *sim, struct sim_op *o)
+{
+    o->executed = true;
+    switch (o->kind) {
+    case OP_CLAIM: claim_execute(sim, o); break;
+    case OP_RECORD: record_execute(sim, o); break;
+    case OP_EXTEND: extend_execute(sim, o); break;
+    case OP_OUTBOX_TAKE: outbox_take_execute(sim, o); break;
+    case OP_OUTBOX_MARK: outbox_mark_execute(sim, o); break;
+    }
+}
+
+/* ---- answers: written into the operation just before its completion */
+
+static void note_resolved(struct sim_life *life, const struct record *from)
+{
+    struct sim_owned *owned = sim_owned_find(life, from->epoch);
+    const struct sim_record *record = sim_record_find(life->sim, from);
+    if (owned && record)
+        owned->notes[record->at] |= SIM_NOTE_RESOLVED;
+}
+
+static void claim_deliver(struct sim_op *o)
+{
+    struct claim_op *op = o->op;
+    for (size_t i = 0; i < op->count && !o->failed; i++) {
+        op->items[i]->answer = (enum claim_answer)o->answers[i].answer;
+        op->items[i]->maybe_sent = o->answers[i].flag;
+        op->items[i]->attempts = o->answers[i].attempts;
+        if (op->items[i]->answer == CLAIM_SETTLED)
+            note_resolved(o->life, op->items[i]->record);
+    }
+    op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
+}
+
+static void record_deliver(struct sim_op *o)
+{
+    struct record_op *op = o->op;
+    for (size_t i = 0; i < op->count && !o->failed; i++) {
+        op->items[i]->answer = (enum record_answer)o->answers[i].answer;
+        if (op->items[i]->answer == RECORD_DONE && op->items[i]->state != RECORD_RELEASED)
+            note_resolved(o->life, op->items[i]->record);
+    }
+    op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
+}
+
+static void extend_deliver(struct sim_op *o)
+{
+    struct lease_op *op = o->op;
+    for (size_t i = 0; i < op->count && !o->failed; i++)
+        op->items[i].held = o->answers[i].flag;
+    op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
+}
+
+/* False: the arena is full. */
+static bool letter_fill(struct arena *arena, const struct sim_row *row, struct dead_letter *letter)
+{
+    const struct sim_record *record = row->record;
+    size_t header_count;
+    const struct record_header *headers = sim_record_headers(&header_count);
+    struct record from = {.topic = slice_from_str(record->part->topic),
+                          .partition = record->part->number,
+                          .offset = record->offset,
+                          .timestamp_ms = record->timestamp_ms,
+                          .key = slice_from_str(record->key),
+                          .value = sim_record_value(record),
+                          .headers = headers,
+                          .header_count = header_count};
+    *letter = (struct dead_letter){.event_id = arena_copy(arena, slice_from_str(row->id)),
+                                   .code = arena_copy(arena, slice_from_str(row->code)),
+                                   .message = SLICE_LITERAL("as the row says"),
+                                   .cls = SLICE_LITERAL("rejected"),
+                                   .http_status = row->http_status,
+                                   .attempts = row->attempts};
+    return slice_present(letter->event_id) && slice_present(letter->code) &&
+           record_copy(arena, &from, &letter->original);
+}
+
+static void outbox_take_deliver(struct sim_op *o)
+{
+    struct outbox_take_op *op = o->op;
+    op->count = 0;
+    op->more = o->more;
+    if (!o->failed) {
+        op->letters = arena_alloc_zero(op->arena, (o->count + 1) * sizeof *op->letters);
+        for (size_t i = 0; i < o->count && op->letters; i++) {
+            if (!letter_fill(op->arena, o->answers[i].row, &op->letters[op->count])) {
+                op->more = true;
+                break;
+            }
+            op->count++;
+        }
+    }
+    op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
+}
+
+static void op_deliver(struct sim_op *o)
+{
+    switch (o->kind) {
+    case OP_CLAIM: claim_deliver(o); break;
+    case OP_RECORD: record_deliver(o); break;
+    case OP_EXTEND: extend_deliver(o); break;
+    case OP_OUTBOX_TAKE: outbox_take_deliver(o); break;
+    case OP_OUTBOX_MARK: {
+        struct outbox_mark_op *op = o->op;
+        op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
+        break;
+    }
+    }
+}
+
+/* ---- the connection */
+
+static void op_remove(struct sim_life *life, struct sim_op *o)
+{
+    struct sim_op **link = &life->ops;
+    while (*link != o)
+        link = &(*link)->next;
+    *link = o->next;
+    life->ops_last = NULL;
+    for (struct sim_op *last = life->ops; last; last = last->next)
+        life->ops_last = last;
+}
+
+static void op_done_event(struct sim *sim, void *arg, uint32_t stamp)
+{
+    struct sim_op *o = arg;
+    struct sim_life *life = o->life;
+    if (life->dead || stamp != o->stamp || sim_life_asleep(sim, life, op_done_event, o, stamp))
+        return;
+    op_remove(life, o);
+    if (o->failed || o->fails_after) {
+        o->failed = true;
+        sim->totals.ledger_failures++;
+        SIM_TRACE(sim, sim_whom_worker(life->worker), "w%d.%d ledger: %s: no answer (%s)", life->worker,
+                  life->number, kinds[o->kind].name, o->executed ? "executed" : "not executed");
+    }
+    sim_not_under_way(life, o->op);
+    sim_core_enter(life);
+    op_deliver(o);
+    (void)sim_life_step(life, kinds[o->kind].done);
+    if (!sim_core_left(life))
+        sim_life_touch(sim, life);
+}
+
+static void op_execute_event(struct sim *sim, void *arg, uint32_t stamp)
+{
+    (void)stamp;
+    struct sim_op *o = arg;
+    if (o->life->dead || o->failed || o->executed)
+        return;
+    op_execute(sim, o);
+}
+
+static void op_schedule_done(struct sim *sim, struct sim_op *o, int64_t at_us)
+{
+    struct sim_life *life = o->life;
+    if (at_us <= life->done_last_us)
+        at_us = life->done_last_us + 1;
+    life->done_last_us = at_us;
+    sim_at(sim, at_us, op_done_event, o, ++o->stamp);
+}
+
+static int64_t latency(struct sim *sim)
+{
+    if (sim_chance(sim, sim->healed ? 0 : sim->profile.ledger_slow))
+        return sim_between(sim, 50 * US_PER_MS, 3 * US_PER_S);
+    return sim_between(sim, 50, 4 * US_PER_MS);
+}
+
+static enum port_status op_submit(struct sim_life *life, enum op_kind kind, void *op)
+{
+    struct sim *sim = life->sim;
+    sim_under_way(life, op, kinds[kind].name);
+    bool away = sim->ledger_away_until_us > sim->now_us;
+    if (!sim_life_step(life, kinds[kind].submit) || (away && sim_chance(sim, 7000))) {
+        sim_not_under_way(life, op);
+        return PORT_AWAY;
+    }
+    struct sim_op *o = sim_alloc(sim, sizeof *o);
+    *o = (struct sim_op){.life = life, .kind = kind, .op = op};
+    if (life->ops_last)
+        life->ops_last->next = o;
+    else
+        life->ops = o;
+    life->ops_last = o;
+    int64_t exec = sim->now_us + latency(sim) / 2;
+    if (exec <= life->exec_last_us)
+        exec = life->exec_last_us + 1;
+    life->exec_last_us = exec;
+    if (away) { /* the silence of a server that is gone */
+        o->failed = true;
+        op_schedule_done(sim, o, exec + sim_between(sim, 1, 2 * US_PER_S));
+        return PORT_OK;
+    }
+    if (sim_strikes(sim, SIM_LEDGER) && sim_chance(sim, sim->profile.ledger_fail)) {
+        o->fails_after = sim_chance(sim, 5000);
+        o->failed = !o->fails_after;
+    }
+    sim_at(sim, exec, op_execute_event, o, 0);
+    op_schedule_done(sim, o, exec + 1 + latency(sim) / 2);
+    return PORT_OK;
+}
+
+void sim_ledger_drop(struct sim *sim, struct sim_life *life, bool complete)
+{
+    int executes = 0; /* how many more of what was sent the server still executes: always the first ones */
+    for (struct sim_op *o = life->ops; o; o = o->next)
+        executes += !o->executed && !o->failed;
+    executes = sim_below(sim, executes + 1);
+    for (struct sim_op *o = life->ops; o; o = o->next) {
+        if (!o->executed && !o->failed && executes-- > 0)
+            op_execute(sim, o);
+        o->failed = true;
+    }
+    if (!complete) { /* the connection broke: what is under way fails in order, soon */
+        for (struct sim_op *o = life->ops; o; o = o->next)
+            op_schedule_done(sim, o, sim->now_us + 1);
+        return;
+    }
+    while (life->ops) {
+        struct sim_op *o = life->ops;
+        op_remove(life, o);
+        sim_not_under_way(life, o->op);
+        op_deliver(o);
+    }
+}
+
+/* ---- the port, with the contract of its arguments */
+
+static void check(struct sim_life *life, bool good, const char *what)
+{
+    if (!good)
+        sim_fail(life->sim, "ports.ledger", sim_whom_worker(life->worker),
+                 "a statement breaks the contract: %s", what);
+}
+
+static enum port_status port_claim(void *ctx, struct claim_op *op)
+{
+    struct sim_life *life = ctx;
+    check(life, op->count && op->count <= life->config.batch_max, "the size of a claim batch");
+    check(life, op->lease_us == life->config.lease_us, "the lease of a claim");
+    for (size_t i = 0; i < op->count; i++) {
+        const struct signup *a = op->items[i]->signup;
+        check(life, !i || slice_compare(op->items[i - 1]->event_id, op->items[i]->event_id) < 0,
+              "claims are sorted and unique");
+        for (size_t j = 0; j < i; j++) {
+            const struct signup *b = op->items[j]->signup;
+            check(life,
+                  !slice_present(a->phone_number) || !slice_present(a->list_number) ||
+                      !slice_equal(a->phone_number, b->phone_number) ||
+                      !slice_equal(a->list_number, b->list_number),
+                  "one contact once in a claim batch");
+        }
+    }
+    return op_submit(life, OP_CLAIM, op);
+}
+
+static enum port_status port_record(void *ctx, struct record_op *op)
+{
+    struct sim_life *life = ctx;
+    check(life, op->count && op->count <= life->config.batch_max, "the size of a record batch");
+    for (size_t i = 1; i < op->count; i++)
+        check(life, slice_compare(op->items[i - 1]->event_id, op->items[i]->event_id) < 0,
+              "records are sorted and unique");
+    return op_submit(life, OP_RECORD, op);
+}
+
+static enum port_status port_extend(void *ctx, struct lease_op *op)
+{
+    struct sim_life *life = ctx;
+    check(life, op->count > 0, "an empty extension");
+    for (size_t i = 1; i < op->count; i++)
+        check(life, slice_compare(op->items[i - 1].event_id, op->items[i].event_id) < 0,
+              "extensions are sorted and unique");
+    return op_submit(life, OP_EXTEND, op);
+}
+
+static enum port_status port_outbox_take(void *ctx, struct outbox_take_op *op)
+{
+    check(ctx, op->limit && op->arena, "an outbox take without room");
+    return op_submit(ctx, OP_OUTBOX_TAKE, op);
+}
+
+static enum port_status port_outbox_mark(void *ctx, struct outbox_mark_op *op)
+{
+    check(ctx, op->count > 0, "an empty outbox mark");
+    return op_submit(ctx, OP_OUTBOX_MARK, op);
+}
+
+const struct ledger_port sim_ledger_port = {
+    .claim = port_claim,
+    .record = port_record,
+    .extend = port_extend,
+    .outbox_take = port_outbox_take,
+    .outbox_mark = port_outbox_mark,
+};

@@ -1,0 +1,390 @@
+/* The simulated topics: what producers wrote, good and bad, and what each record should come to. */
+#include "sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY_STAYS 9000 /* of 10,000 records of a contact that go to the contact's partition */
+
+static const struct record_header headers[] = {
+    {{"traceparent", 11}, {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", 55}},
+    {{"source", 6}, {NULL, 0}},
+};
+
+const struct record_header *sim_record_headers(size_t *count)
+{
+    *count = sizeof headers / sizeof headers[0];
+    return headers;
+}
+
+struct slice sim_record_value(const struct sim_record *record)
+{
+    const struct sim_content *content = record->content;
+    return content->null_value ? SLICE_ABSENT : (struct slice){content->value, content->value_len};
+}
+
+/* ---- contents */
+
+static const struct {
+    int status;
+    const char *code;
+} rejections[] = {
+    {400, "not_sendable"},
+    {400, "list_not_found"},
+    {400, "invalid_phone"},
+    {404, ""},
+    {413, "payload_too_large"},
+    {422, "unheard_of"},
+    {409, ""},
+};
+
+static struct sim_content *content_new(struct sim *sim, const char *text, size_t len)
+{
+    struct sim_content *content = sim_alloc(sim, sizeof *content);
+    content->index = sim->content_count;
+    content->contact = -1;
+    content->rejected_code = "";
+    content->value = sim_copy(sim, text, len);
+    content->value_len = len;
+    if (len > sim->record_bytes_max)
+        sim->record_bytes_max = len;
+    sim->contents[sim->content_count++] = content;
+    return content;
+}
+
+static struct sim_content *content_text(struct sim *sim, const char *text)
+{
+    return content_new(sim, text, strlen(text));
+}
+
+/* One of the ways in which people write the same number. */
+static void phone_spell(struct sim *sim, const char *e164, char *out, size_t size)
+{
+    if (sim_chance(sim, 8500))
+        snprintf(out, size, "%s", e164);
+    else
+        snprintf(out, size, "(%.3s) %.3s-%.4s", e164 + 2, e164 + 5, e164 + 8);
+}
+
+static const char *flag_spell(struct sim *sim, bool value)
+{
+    static const char *const yes[] = {"true", "\"true\"", "1", "\"yes\""};
+    static const char *const no[] = {"false", "\"false\"", "0", "\"NO\""};
+    int way = sim_chance(sim, 8000) ? 0 : sim_below(sim, 4);
+    return value ? yes[way] : no[way];
+}
+
+static struct sim_content *content_good(struct sim *sim, const char *id, int contact)
+{
+    const struct sim_contact *who = &sim->contacts[contact];
+    char phone[32];
+    char identity[SIM_ID_BYTES + 24] = "";
+    char text[640];
+    phone_spell(sim, who->phone, phone, sizeof phone);
+    if (id)
+        snprintf(identity, sizeof identity, "\"event_id\":\"%s\",", id);
+    bool journeys = sim_chance(sim, 8500);
+    bool skip = sim_chance(sim, 6000);
+    int len =
+        snprintf(text, sizeof text,
+                 "{%s\"%s\":\"%s\",\"list_number\":\"%s\",\"use_journeys\":%s,\"skip_journey_if_exists\":%s,"
+                 "\"url\":\"https://example.com/"
+                 "landing?c=%d\",\"ad_network_id\":\"%d\",\"consent\":{\"text\":\"yes\"},"
+                 "\"custom_fields\":{\"tag\":\"c%d\"}}",
+                 identity, sim_chance(sim, 5000) ? "phone" : "phone_number", phone, who->list,
+                 flag_spell(sim, journeys), flag_spell(sim, skip), sim->content_count, sim_below(sim, 4),
+                 sim->content_count);
+    struct sim_content *content = content_new(sim, text, (size_t)len);
+    content->contact = contact;
+    content->use_journeys = journeys;
+    content->skip = skip;
+    if (sim_strikes(sim, SIM_BAD) && sim_chance(sim, 1000)) {
+        int which = sim_below(sim, (int)(sizeof rejections / sizeof rejections[0]));
+        content->rejected_status = rejections[which].status;
+        content->rejected_code = rejections[which].code;
+    }
+    if (sim_strikes(sim, SIM_POISON) && sim_chance(sim, 400))
+        content->poison = sim_chance(sim, 5000) ? SIM_POISON_CLAIM : SIM_POISON_RECORD;
+    return content;
+}
+
+static struct sim_content *content_huge(struct sim *sim)
+{
+    size_t len = EVENT_BYTES_MAX + 1;
+    char *text = malloc(len);
+    if (!text)
+        abort();
+    memset(text, ' ', len);
+    text[0] = '{';
+    text[1] = '}';
+    struct sim_content *content = content_new(sim, text, len);
+    free(text);
+    content->death = "event_too_large";
+    return content;
+}
+
+/* More than the API takes; `id` may be NULL. */
+static struct sim_content *content_fat(struct sim *sim, const char *id, int contact)
+{
+    char text[5200];
+    char fill[4200];
+    memset(fill, 'x', sizeof fill - 1);
+    fill[sizeof fill - 1] = '\0';
+    int len = snprintf(
+        text, sizeof text,
+        "{\"event_id\":\"%s\",\"phone\":\"%s\",\"list_number\":\"%s\",\"custom_fields\":{\"fat\":\"%s\"}}",
+        id, sim->contacts[contact].phone, sim->contacts[contact].list, fill);
+    struct sim_content *content = content_new(sim, text, (size_t)len);
+    content->death = "payload_too_large";
+    return content;
+}
+
+/* Dead without a call. `has_id` says whether `id` is in it and can be read. */
+static struct sim_content *content_bad(struct sim *sim, const char *id, int contact, bool *has_id)
+{
+    const struct sim_contact *who = &sim->contacts[contact];
+    char text[400];
+    struct sim_content *content;
+    *has_id = true;
+    switch (sim_below(sim, 12)) {
+    case 0:
+        snprintf(text, sizeof text, "{\"event_id\":\"%s\",", id);
+        content = content_text(sim, text);
+        content->death = "malformed_json";
+        *has_id = false;
+        break;
+    case 1:
+        content = content_text(sim, "[1,2]");
+        content->death = "not_an_object";
+        *has_id = false;
+        break;
+    case 2:
+        content = content_text(sim, "  \n");
+        content->null_value = sim_chance(sim, 5000);
+        content->death = "empty_event";
+        *has_id = false;
+        break;
+    case 3:
+    case 4:
+        snprintf(text, sizeof text, "{\"event_id\":\"%s\",\"phone\":null,\"list_number\":\"%s\"}", id,
+                 who->list);
+        content = content_text(sim, text);
+        content->death = "missing_phone_number";
+        break;
+    case 5:
+        snprintf(text, sizeof text, "{\"event_id\":\"%s\",\"phone\":\"12345\",\"list_number\":\"%s\"}", id,
+                 who->list);
+        content = content_text(sim, text);
+        content->death = "invalid_phone";
+        break;
+    case 6:
+        snprintf(text, sizeof text, "{\"event_id\":\"%s\",\"phone\":\"%s\"}", id, who->phone);
+        content = content_text(sim, text);
+        content->death = "missing_list_number";
+        break;
+    case 7:
+        snprintf(text, sizeof text, "{\"event_id\":\"%s\",\"phone\":\"%s\",\"list_number\":\"none\"}", id,
+                 who->phone);
+        content = content_text(sim, text);
+        content->death = "invalid_list_number";
+        break;
+    case 8:
+        snprintf(text, sizeof text, "{\"event_id\":17,\"phone\":\"%s\",\"list_number\":\"%s\"}", who->phone,
+                 who->list);
+        content = content_text(sim, text);
+        content->death = "invalid_event_id";
+        *has_id = false;
+        break;
+    case 9:
+        content = sim_chance(sim, 9700) ? content_fat(sim, id, contact) : content_huge(sim);
+        *has_id = content->value_len <= EVENT_BYTES_MAX;
+        break;
+    default:
+        snprintf(text, sizeof text,
+                 "{\"event_id\":\"%s\",\"phone\":\"%s\",\"list_number\":\"%s\",\"use_journeys\":\"maybe\"}",
+                 id, who->phone, who->list);
+        content = content_text(sim, text);
+        content->death = "invalid_field";
+    }
+    content->dead_local = true;
+    return content;
+}
+
+/* ---- records */
+
+static struct sim_record *record_append(struct sim *sim, struct sim_partition *part,
+                                        struct sim_content *content, const char *id)
+{
+    struct sim_record *record = sim_alloc(sim, sizeof *record);
+    record->index = sim->record_count;
+    record->part = part;
+    record->at = part->count;
+    int64_t gap = sim_chance(sim, 1000) ? sim_between(sim, 1, 5) : 0; /* compacted away */
+    record->offset = part->count ? part->log[part->count - 1]->offset + 1 + gap : gap * 20;
+    record->timestamp_ms = sim_chance(sim, 200) ? -1 : sim->wall_base_us / 1000 - sim_between(sim, 0, 100000);
+    record->content = content;
+    record->content_book = content;
+    record->said_contact = -2;
+    snprintf(record->position, sizeof record->position, "%s:%d:%lld", part->topic, (int)part->number,
+             (long long)record->offset);
+    snprintf(record->id, sizeof record->id, "%s", id ? id : record->position);
+    snprintf(record->key, sizeof record->key, "k%d", content->contact);
+    for (int i = part->count - 1; i >= 0 && !record->earlier && content->contact >= 0; i--) {
+        if (part->log[i]->content->contact == content->contact)
+            record->earlier = part->log[i];
+    }
+    part->log[part->count++] = record;
+    sim->records[sim->record_count++] = record;
+    return record;
+}
+
+static struct sim_partition *part_choose(struct sim *sim, int contact)
+{
+    if (contact >= 0 && sim_chance(sim, KEY_STAYS))
+        return &sim->parts[(contact * 7) % sim->part_count];
+    return &sim->parts[sim_below(sim, sim->part_count)];
+}
+
+/* An earlier record that has an id of its own, or NULL. */
+static struct sim_record *twin_choose(struct sim *sim)
+{
+    for (int tries = 0; tries < 4 && sim->record_count; tries++) {
+        struct sim_record *record = sim->records[sim_below(sim, sim->record_count)];
+        if (strcmp(record->id, record->position) != 0)
+            return record;
+    }
+    return NULL;
+}
+
+/* The same id once more: said again, said differently, said of somebody else, or corrected. */
+static void append_twin(struct sim *sim, struct sim_record *first)
+{
+    int contact = first->content->contact >= 0 ? first->content->contact : sim_below(sim, sim->contact_count);
+    struct sim_partition *part = sim_chance(sim, 7000) ? first->part : part_choose(sim, contact);
+    switch (sim_below(sim, 6)) {
+    case 0:
+    case 1:
+    case 2: record_append(sim, part, first->content_book, first->id); break;
+    case 3:
+    case 4: record_append(sim, part, content_good(sim, first->id, contact), first->id); break;
+    default:
+        contact = sim_below(sim, sim->contact_count);
+        record_append(sim, part_choose(sim, contact), content_good(sim, first->id, contact), first->id);
+    }
+}
+
+static void append_one(struct sim *sim)
+{
+    int contact = sim_below(sim, sim->contact_count);
+    if (sim_chance(sim, 2500))
+        contact = sim_below(sim, (sim->contact_count + 3) / 4); /* a few come often */
+    char id[SIM_ID_BYTES];
+    snprintf(id, sizeof id, "ev-%d", sim->record_count);
+    struct sim_record *twin = sim_strikes(sim, SIM_TWICE) && sim_chance(sim, 2000) ? twin_choose(sim) : NULL;
+    if (twin) {
+        append_twin(sim, twin);
+    } else if (sim_strikes(sim, SIM_BAD) && sim_chance(sim, 1200)) {
+        bool has_id;
+        struct sim_content *content = content_bad(sim, id, contact, &has_id);
+        record_append(sim, part_choose(sim, contact), content, has_id ? id : NULL);
+    } else {
+        bool has_id = sim_chance(sim, 9000);
+        record_append(sim, part_choose(sim, contact), content_good(sim, has_id ? id : NULL, contact),
+                      has_id ? id : NULL);
+    }
+}
+
+static void contacts_make(struct sim *sim)
+{
+    sim->contact_count = 1 + sim_below(sim, SIM_CONTACTS_MAX);
+    for (int i = 0; i < sim->contact_count; i++) {
+        struct sim_contact *contact = &sim->contacts[i];
+        contact->index = i;
+        int person = i && sim_chance(sim, 2000) ? i - 1 : i; /* somebody on two lists */
+        snprintf(contact->phone, sizeof contact->phone, "+1415555%04d", 1000 + person * 37);
+        snprintf(contact->list, sizeof contact->list, "+1212555%04d", 2000 + (person == i ? 0 : i));
+        contact->on_list = sim_chance(sim, 2000);
+        for (int p = 0; p < SIM_PARTITIONS_MAX; p++)
+            contact->effect_max[p] = -1;
+    }
+}
+
+void sim_topics_make(struct sim *sim)
+{
+    int count = (int)sim_between(sim, 20, sim_chance(sim, 2000) ? 150 : 60);
+    if (sim->profile.siege)
+        count = 6;
+    if (sim->options->records_max && (size_t)count > sim->options->records_max)
+        count = (int)sim->options->records_max;
+    sim->topic_count = 1 + (sim_chance(sim, 3000) ? sim_below(sim, SIM_TOPICS_MAX) : 0);
+    sim->records = sim_alloc(sim, (size_t)count * sizeof(struct sim_record *));
+    sim->contents = sim_alloc(sim, (size_t)count * sizeof(struct sim_content *));
+    for (int t = 0; t < sim->topic_count; t++) {
+        snprintf(sim->topic_text[t], sizeof sim->topic_text[t], t ? "signups-%d" : "signups", t + 1);
+        sim->topic_names[t] = sim->topic_text[t];
+        int parts = 1 + sim_below(sim, 6);
+        for (int p = 0; p < parts; p++) {
+            struct sim_partition *part = &sim->parts[sim->part_count];
+            part->index = sim->part_count++;
+            snprintf(part->topic, sizeof part->topic, "%s", sim->topic_text[t]);
+            part->number = p;
+            part->log = sim_alloc(sim, (size_t)count * sizeof(struct sim_record *));
+        }
+    }
+    contacts_make(sim);
+    for (int i = 0; i < count; i++)
+        append_one(sim);
+    /* When they appear: a backlog, or a stream; each partition in its order. */
+    bool backlog = sim_chance(sim, 5000);
+    for (int p = 0; p < sim->part_count; p++) {
+        int64_t at = 0;
+        for (int i = 0; i < sim->parts[p].count; i++) {
+            if (!backlog)
+                at += sim_between(sim, 0, sim->profile.traffic_us * 2 / (sim->parts[p].count + 1));
+            sim->parts[p].log[i]->appended_us = at;
+        }
+    }
+}
+
+struct sim_record *sim_record_by_position(struct sim *sim, struct slice topic, int32_t partition,
+                                          int64_t offset)
+{
+    for (int p = 0; p < sim->part_count; p++) {
+        struct sim_partition *part = &sim->parts[p];
+        if (part->number != partition || !slice_is(topic, part->topic))
+            continue;
+        int low = 0;
+        int high = part->count;
+        while (low < high) {
+            int mid = (low + high) / 2;
+            if (part->log[mid]->offset < offset)
+                low = mid + 1;
+            else
+                high = mid;
+        }
+        return low < part->count && part->log[low]->offset == offset ? part->log[low] : NULL;
+    }
+    return NULL;
+}
+
+struct sim_record *sim_record_find(struct sim *sim, const struct record *record)
+{
+    return sim_record_by_position(sim, record->topic, record->partition, record->offset);
+}
+
+bool sim_record_answered(struct sim *sim, const struct sim_record *record)
+{
+    const struct sim_row *row = sim_row_find_str(sim, record->id);
+    if (row) {
+        if (row->record == record && row->state != SIM_CLAIMED)
+            return true;
+        if (sim_row_has_source(row, record))
+            return true;
+        bool settles = row->state == SIM_ACCEPTED || row->state == SIM_PARKED_ROW;
+        if (settles && row->contact >= 0 && row->contact == record->said_contact)
+            return true;
+    }
+    const struct sim_row *own = sim_row_find_str(sim, record->position);
+    return own && own != row && own->record == record && own->state != SIM_CLAIMED;
+}
