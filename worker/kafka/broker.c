@@ -2,6 +2,7 @@
  * consumed, and the state of it all. */
 #include "consumer.h"
 
+#include "range.h"
 #include "signup/base/log.h"
 
 #include <stdio.h>
@@ -190,7 +191,7 @@ static void range_drop(struct aide_job *job)
 static void range_run(struct aide_job *job)
 {
     struct range_job *range = (struct range_job *)job;
-    range->err = rd_kafka_query_watermark_offsets(range->rk, range->name, range->partition, &range->low,
+    range->err = range_query(range->rk, range->name, range->partition, &range->low,
                                                   &range->high, RANGE_TIMEOUT_MS);
 }
 

@@ -2,6 +2,7 @@
  * do. */
 #include "settings.h"
 
+#include "range.h"
 #include "signup/base/clock.h"
 #include "signup/kafka/check.h"
 
@@ -187,7 +188,7 @@ static void check_ranges(struct check *check, const rd_kafka_topic_partition_lis
         const rd_kafka_topic_partition_t *at = &list->elems[i];
         int64_t low = 0;
         int64_t high = 0;
-        if (at->offset < 0 || rd_kafka_query_watermark_offsets(check->rk, at->topic, at->partition, &low,
+        if (at->offset < 0 || range_query(check->rk, at->topic, at->partition, &low,
                                                                &high, check->timeout_ms))
             continue;
         if (at->offset < low || at->offset > high)

@@ -11,6 +11,7 @@
  * found late, or lost, join or leave the fetch. */
 #include "consumer.h"
 
+#include "range.h"
 #include "signup/base/log.h"
 
 #include <stdio.h>
@@ -286,7 +287,7 @@ static void resolve_one(const struct resolve_job *resolve, const rd_kafka_topic_
     }
     int64_t low = -1;
     int64_t high = -1;
-    answer->err = rd_kafka_query_watermark_offsets(resolve->rk, partition->topic, partition->partition, &low,
+    answer->err = range_query(resolve->rk, partition->topic, partition->partition, &low,
                                                    &high, INQUIRY_TIMEOUT_MS);
     if (answer->err)
         return;
