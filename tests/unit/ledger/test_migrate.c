@@ -1,0 +1,193 @@
+/* Migrations and the check of the schema: twice, two at once, older, newer, changed, missing; quoted names.
+ */
+#include "ledger_world.h"
+
+#include <pthread.h>
+
+static int reported;
+static char error[LEDGER_ERROR_BYTES];
+
+static void on_report(void *ctx, const char *line)
+{
+    assert_non_null(strstr(line, ".sql"));
+    (*(int *)ctx)++;
+}
+
+static struct ledger_config config_of(const char *schema)
+{
+    return (struct ledger_config){.dsn = world.cluster.dsn, .schema = schema};
+}
+
+static enum ledger_verdict migrate(const char *schema)
+{
+    struct ledger_config config = config_of(schema);
+    reported = 0;
+    return ledger_migrate(&config, on_report, &reported, error);
+}
+
+static enum ledger_verdict check(const char *schema)
+{
+    struct ledger_config config = config_of(schema);
+    return ledger_check(&config, error);
+}
+
+static void twice_applies_once(void **state)
+{
+    (void)state;
+    assert_int_equal(check("twice"), LEDGER_VERDICT_SCHEMA);
+    assert_non_null(strstr(error, "signup-worker migrate"));
+    assert_int_equal(migrate("twice"), LEDGER_VERDICT_WELL);
+    assert_int_equal(reported, ledger_schema_version());
+    assert_int_equal(migrate("twice"), LEDGER_VERDICT_WELL);
+    assert_int_equal(reported, 0);
+    assert_int_equal(check("twice"), LEDGER_VERDICT_WELL);
+    assert_non_null(strstr(error, "PostgreSQL 15"));
+    assert_sql("5", "SELECT count(*) FROM pg_views WHERE schemaname = 'twice'");
+}
+
+static void *migrate_in_thread(void *result)
+{
+    char text[LEDGER_ERROR_BYTES];
+    struct ledger_config config = config_of("crowd");
+    *(enum ledger_verdict *)result = ledger_migrate(&config, NULL, NULL, text);
+    return NULL;
+}
+
+static void many_at_once_apply_once(void **state)
+{
+    (void)state;
+    pthread_t threads[6];
+    enum ledger_verdict verdicts[6];
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, migrate_in_thread, &verdicts[i]), 0);
+    for (int i = 0; i < 6; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(verdicts[i], LEDGER_VERDICT_WELL);
+    }
+    char versions[16];
+    snprintf(versions, sizeof versions, "%d", ledger_schema_version());
+    assert_sql(versions, "SELECT count(*) FROM crowd.schema_version");
+}
+
+static void quoted_name_is_quoted(void **state)
+{
+    (void)state;
+    assert_int_equal(migrate("Odd \"name\""), LEDGER_VERDICT_WELL);
+    assert_sql("0", "SELECT count(*) FROM \"Odd \"\"name\"\"\".event");
+    struct peer peer;
+    struct ledger_config config = config_of("Odd \"name\"");
+    peer_open_with(&peer, config);
+    peer_wait(&peer, LEDGER_CONDITION_UP, ANSWER_MS);
+    struct event e;
+    event_init(&e, "e1", 1, NULL, 1);
+    assert_int_equal(claim(&peer, &e), CLAIM_GO);
+    peer_close(&peer);
+}
+
+static void older_schema_is_refused_until_migrated(void **state)
+{
+    (void)state;
+    struct peer peer;
+    assert_int_equal(migrate("older"), LEDGER_VERDICT_WELL);
+    ASK("DROP VIEW older.dead_letter, older.outcome_by_code, older.journey_gap, older.attribution, older.validation_spend");
+    ASK("DELETE FROM older.schema_version WHERE version = 2");
+    assert_int_equal(check("older"), LEDGER_VERDICT_SCHEMA);
+    peer_open_with(&peer, config_of("older"));
+    peer_wait(&peer, LEDGER_CONDITION_REFUSED, ANSWER_MS);
+    assert_non_null(strstr(peer.why, "of version 1, this program needs 2"));
+    assert_non_null(strstr(peer.why, "signup-worker migrate"));
+    assert_int_equal(migrate("older"), LEDGER_VERDICT_WELL);
+    assert_int_equal(reported, 1);
+    peer_wait(&peer, LEDGER_CONDITION_UP, 5000);
+    peer_close(&peer);
+}
+
+static void newer_schema_is_refused(void **state)
+{
+    (void)state;
+    struct peer peer;
+    assert_int_equal(migrate("newer"), LEDGER_VERDICT_WELL);
+    ASK("INSERT INTO newer.schema_version (version, name, sha256) VALUES (99, '0099_future.sql', 'x')");
+    assert_int_equal(migrate("newer"), LEDGER_VERDICT_SCHEMA);
+    assert_non_null(strstr(error, "newer than this program"));
+    assert_int_equal(check("newer"), LEDGER_VERDICT_SCHEMA);
+    peer_open_with(&peer, config_of("newer"));
+    peer_wait(&peer, LEDGER_CONDITION_REFUSED, ANSWER_MS);
+    assert_non_null(strstr(peer.why, "newer than this program"));
+    peer_close(&peer);
+}
+
+static void missing_schema_is_refused(void **state)
+{
+    (void)state;
+    struct peer peer;
+    peer_open_with(&peer, config_of("missing"));
+    peer_wait(&peer, LEDGER_CONDITION_REFUSED, ANSWER_MS);
+    assert_non_null(strstr(peer.why, "holds no ledger yet"));
+    peer_close(&peer);
+}
+
+static void changed_file_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(migrate("changed"), LEDGER_VERDICT_WELL);
+    ASK("UPDATE changed.schema_version SET sha256 = 'other' WHERE version = 1");
+    assert_int_equal(migrate("changed"), LEDGER_VERDICT_SCHEMA);
+    assert_non_null(strstr(error, "0001_tables.sql was changed"));
+}
+
+/* A file that fails leaves nothing behind, and says which it was. */
+static void failed_file_leaves_nothing(void **state)
+{
+    (void)state;
+    ASK("CREATE SCHEMA broken");
+    ASK("CREATE TABLE broken.attempt (x int)");
+    assert_int_equal(migrate("broken"), LEDGER_VERDICT_SCHEMA);
+    assert_non_null(strstr(error, "0001_tables.sql cannot be applied"));
+    assert_sql("1", "SELECT count(*) FROM pg_tables WHERE schemaname = 'broken'");
+    ASK("DROP TABLE broken.attempt");
+    assert_int_equal(migrate("broken"), LEDGER_VERDICT_WELL);
+}
+
+static void verdicts_tell_who_must_act(void **state)
+{
+    (void)state;
+    char dsn[256];
+    struct ledger_config config = {.dsn = dsn, .schema = "signup"};
+    snprintf(dsn, sizeof dsn, "host=%s port=%d user=nobody_here dbname=postgres", world.cluster.folder,
+             world.cluster.port);
+    assert_int_equal(ledger_check(&config, error), LEDGER_VERDICT_REFUSED);
+    snprintf(dsn, sizeof dsn, "host=%s port=%d user=postgres dbname=not_there", world.cluster.folder,
+             world.cluster.port);
+    assert_int_equal(ledger_check(&config, error), LEDGER_VERDICT_REFUSED);
+    snprintf(dsn, sizeof dsn, "host=127.0.0.1 port=1 user=postgres");
+    assert_int_equal(ledger_check(&config, error), LEDGER_VERDICT_AWAY);
+    assert_non_null(strstr(error, "127.0.0.1:1"));
+    snprintf(dsn, sizeof dsn, "what is this");
+    assert_int_equal(ledger_check(&config, error), LEDGER_VERDICT_CONFIG);
+    ASK("CREATE ROLE reader LOGIN");
+    ASK("GRANT USAGE ON SCHEMA signup TO reader");
+    ASK("GRANT SELECT ON ALL TABLES IN SCHEMA signup TO reader");
+    snprintf(dsn, sizeof dsn, "host=%s port=%d user=reader dbname=postgres", world.cluster.folder,
+             world.cluster.port);
+    assert_int_equal(ledger_check(&config, error), LEDGER_VERDICT_REFUSED);
+    assert_non_null(strstr(error, "may not read and write"));
+    config.schema = "other";
+    assert_int_equal(ledger_migrate(&config, NULL, NULL, error), LEDGER_VERDICT_REFUSED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(twice_applies_once),
+        cmocka_unit_test(many_at_once_apply_once),
+        cmocka_unit_test(quoted_name_is_quoted),
+        cmocka_unit_test(older_schema_is_refused_until_migrated),
+        cmocka_unit_test(newer_schema_is_refused),
+        cmocka_unit_test(missing_schema_is_refused),
+        cmocka_unit_test(changed_file_is_refused),
+        cmocka_unit_test(failed_file_leaves_nothing),
+        cmocka_unit_test(verdicts_tell_who_must_act),
+    };
+    return cmocka_run_group_tests_name("ledger/migrate", tests, world_setup, world_teardown);
+}

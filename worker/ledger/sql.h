@@ -1,0 +1,40 @@
+/* All SQL of the running worker, in one place. */
+#ifndef SIGNUP_LEDGER_SQL_H
+#define SIGNUP_LEDGER_SQL_H
+
+#include <stdbool.h>
+
+enum sql_id {
+    SQL_CLAIM,
+    SQL_RECORD,
+    SQL_RECORD_WHY,
+    SQL_RELEASE,
+    SQL_EXTEND,
+    SQL_OUTBOX_TAKE,
+    SQL_OUTBOX_MARK,
+    SQL_STATEMENTS, /* those before are prepared; those below are sent as they are */
+    SQL_SESSION = SQL_STATEMENTS,
+    SQL_SESSION_LOCAL,
+    SQL_LOOK,
+    SQL_COUNT
+};
+
+/* The name of the prepared statement, also for logs. */
+const char *sql_name(enum sql_id id);
+
+/* The texts with {schema} replaced by the quoted name. */
+struct sql_texts {
+    char *text[SQL_COUNT];
+};
+
+/* False: out of memory. */
+bool sql_render_all(struct sql_texts *texts, const char *schema);
+void sql_free_all(struct sql_texts *texts);
+
+/* Replaces every {schema} in `template`. Gives a malloc'ed text, NULL when out of memory. */
+char *sql_render(const char *template, const char *schema);
+
+/* 1 to 63 bytes (PostgreSQL cuts longer ones silently), valid as a quoted identifier. */
+bool sql_schema_name_ok(const char *schema);
+
+#endif
