@@ -7,6 +7,7 @@
 
 #include "signup/base/log.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -343,8 +344,20 @@ static bool everything_open(struct service *service)
            admin_open(service);
 }
 
+/* What is freed goes back: without this glibc raises its threshold with every large batch that is freed, and keeps the holes; and every thread
+ * of librdkafka would have a heap of its own. */
+static void memory_tune(void)
+{
+#ifdef M_ARENA_MAX
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+#endif
+}
+
 int service_run(struct config *config)
 {
+    memory_tune();
     struct service *service = calloc(1, sizeof *service);
     if (!service || uv_loop_init(&service->loop)) {
         free(service);

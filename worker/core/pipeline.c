@@ -40,7 +40,7 @@ void pipeline_config_defaults(struct pipeline_config *config)
         .retry_after_cap_us = 15 * 60 * US_PER_S,
         .max_in_flight = 256,
         .memory_bytes = (size_t)256 << 20,
-        .batch_max = 500,
+        .batch_max = 256,
         .window_slots_max = 100000,
         .lease_us = 15 * US_PER_S,
         .call_timeout_us = 10 * US_PER_S,

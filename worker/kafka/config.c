@@ -32,7 +32,7 @@ static const struct setting CONSUMER_DEFAULTS[] = {
     {"partition.assignment.strategy", "range,roundrobin"},
     {"topic.metadata.refresh.interval.ms", "5000"}, /* new topics and partitions are seen within this */
     /* The library looks at a full queue again only once a second: the queue must last that long. */
-    {"queued.min.messages", "20000"},
+    {"queued.min.messages", "16000"},
     {"queued.max.messages.kbytes", "8192"},
     /* Small fetches cost no speed and a third of the memory; a larger record is still sent whole (KIP-74). */
     {"fetch.message.max.bytes", "262144"},

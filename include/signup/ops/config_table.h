@@ -167,7 +167,7 @@ enum config_log_format { CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_CONSTANT) }; /* as 
     K(limits, lease_us, DURATION, "lease", "15s", CONFIG_S, CONFIG_H, NONE, 0,                                         \
       "How long a claim on an event lasts without renewal: another worker takes over after a crash. Longer than "      \
       "`contacts_api.timeout`; raised by itself with it where it is not given.")                                       \
-    K(limits, batch, INTEGER, "batch", "500", 1, 10000, NONE, 0, "Events in one statement of the ledger, at most.")    \
+    K(limits, batch, INTEGER, "batch", "256", 1, 10000, NONE, 0, "Events in one statement of the ledger, at most.")    \
     K(limits, window, INTEGER, "window", "100000", 1, 10000000, NONE, 0,                                                \
       "Events of one partition read beyond the committed offset, at most.")
 
