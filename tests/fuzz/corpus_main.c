@@ -1,5 +1,5 @@
 /* Runs the kept inputs once each, for builds without libFuzzer: a folder or files as arguments. */
-#include "fuzz_signup.h"
+#include "fuzz.h"
 
 #include <dirent.h>
 #include <stdio.h>

@@ -1,25 +1,14 @@
 /* Any bytes as a record's value: the reading ends in a death with its reasons or in a body that the API
  * takes and that, read as an event again, says the same; and memory that runs out half way changes nothing
  * of that. */
-#include "fuzz_signup.h"
+#include "fuzz.h"
 
 #include "body_check.h"
 #include "signup/event/phone.h"
 #include "signup/event/signup.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #define NOW_S INT64_C(1780272000) /* 2026-06-01T00:00:00Z */
 #define ARENA_BYTES ((size_t)16 << 20)
-
-#define REQUIRE(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
 
 static const char *const topics[] = {"signups"};
 

@@ -148,7 +148,7 @@ void phone_mask(struct slice phone, char *text)
     for (size_t i = 0; i < len; i++) {
         bool head = i < 2 && len > 5;
         bool tail = i + 2 >= len && len > 5;
-        text[n++] = head || tail ? phone.ptr[i] : '*';
+        text[n++] = (char)(head || tail ? phone.ptr[i] : '*');
     }
     text[n] = '\0';
 }
@@ -185,7 +185,7 @@ void text_mask_phones(struct slice text, char *out, size_t size)
             continue;
         }
         for (size_t k = 0; k < run && n + 1 < size; k++)
-            out[n++] = text.ptr[i + k] >= '0' && text.ptr[i + k] <= '9' && k + 2 < run ? '*' : text.ptr[i + k];
+            out[n++] = (char)(text.ptr[i + k] >= '0' && text.ptr[i + k] <= '9' && k + 2 < run ? '*' : text.ptr[i + k]);
         i += run;
     }
     if (i < text.len) { /* cut: the last character may be half a one */

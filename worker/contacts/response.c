@@ -50,6 +50,16 @@ static bool code_take(struct slice text, char code[OUTCOME_CODE_BYTES])
     return true;
 }
 
+/* Shortens at a character's boundary. Only for masked text: half a phone number would escape the mask. */
+static void text_shorten(char *text, size_t len)
+{
+    if (strlen(text) <= len)
+        return;
+    while (len && ((unsigned char)text[len] & 0xC0) == 0x80)
+        len--;
+    text[len] = '\0';
+}
+
 /* "<error>: <message>", as far as they are there and differ. */
 static void explanation_put(const json_t *root, char out[TEXT_CLEAN_BYTES])
 {
@@ -78,8 +88,9 @@ static void location_put(struct slice location, char out[TEXT_CLEAN_BYTES])
             len = 0;
     char shown[TEXT_CLEAN_BYTES];
     text_clean((struct slice){location.ptr, len}, shown);
+    text_shorten(shown, 200);
     snprintf(out, TEXT_CLEAN_BYTES,
-             "the server redirects%s%.200s; contacts_api.base_url is not the API's address",
+             "the server redirects%s%s; contacts_api.base_url is not the API's address",
              *shown ? " to " : "", shown);
 }
 
@@ -89,10 +100,11 @@ static void page_put(const struct answer *answer, char out[TEXT_CLEAN_BYTES])
     char seen[TEXT_CLEAN_BYTES] = "";
     if (!answer->encoded && answer->body.len)
         text_clean_page(answer->body, seen);
+    text_shorten(seen, 250);
     const char *what = answer->encoded ? " in an encoding that was not asked for"
                        : *seen         ? ": "
                                        : " without an explanation";
-    snprintf(out, TEXT_CLEAN_BYTES, "the server answered HTTP %d%s%.250s", answer->status, what, seen);
+    snprintf(out, TEXT_CLEAN_BYTES, "the server answered HTTP %d%s%s", answer->status, what, seen);
 }
 
 static bool outcome_is_open(enum outcome_class cls, bool own_form)
@@ -192,9 +204,8 @@ static void warnings_read(const json_t *root, struct arena *arena, struct signup
         }
         char message[TEXT_CLEAN_BYTES];
         struct slice code = warning_code(text);
-        if (text.len > WARNING_BYTES_MAX)
-            text.len = WARNING_BYTES_MAX; /* half a character at the cut becomes '?' */
         text_clean(text, message);
+        text_shorten(message, WARNING_BYTES_MAX);
         if (!signup_warn(signup, arena, WARNING_API, code, slice_from_str(message)))
             return;
         taken++;

@@ -94,9 +94,11 @@ struct pipeline {
     struct outbox outbox;
 };
 
+/* Declares `dl`; it may be moved to another list within the body. NOLINTBEGIN(bugprone-macro-parentheses): names, not expressions */
 #define foreach_list(p, state_, dl, tmp)                                                                               \
     for (struct delivery *dl = (p)->lists[state_].head, *tmp = dl ? dl->next : NULL; dl;                               \
          dl = tmp, tmp = dl ? dl->next : NULL)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline size_t list_count(const struct pipeline *p, enum delivery_state state)
 {

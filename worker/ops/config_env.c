@@ -45,7 +45,20 @@ static void put_entry(struct config_loader *loader, const struct config_key *key
         config_complain_wrong(loader, 0, subject, &wrong);
 }
 
-/* name=value,name=value; a part without = goes on with the value before it, which has a comma in it then. */
+/* A part that begins like name=. What stands before another = is no name and may be half a password: it is never shown. */
+static bool starts_entry(const char *part, const char *end)
+{
+    while (part < end && isblank((unsigned char)*part))
+        part++;
+    const char *name = part;
+    while (part < end && (isalnum((unsigned char)*part) || strchr("._-", *part)))
+        part++;
+    while (part < end && isblank((unsigned char)*part))
+        part++;
+    return part > name && part < end && *part == '=';
+}
+
+/* name=value,name=value; a part that does not begin like name= goes on with the value before it, which has a comma in it then. */
 static void put_entries(struct config_loader *loader, const struct config_key *key, const char *variable,
                         struct slice text)
 {
@@ -56,8 +69,7 @@ static void put_entries(struct config_loader *loader, const struct config_key *k
         const char *comma = memchr(part, ',', (size_t)(end - part));
         const char *stop = comma ? comma : end;
         part = comma ? comma + 1 : end;
-        const char *next = memchr(part, ',', (size_t)(end - part));
-        if (comma && !memchr(part, '=', (size_t)((next ? next : end) - part)))
+        if (comma && !starts_entry(part, end))
             continue;
         put_entry(loader, key, variable, (struct slice){entry, (size_t)(stop - entry)});
         entry = part;
@@ -143,6 +155,9 @@ static void look_at_variable(struct config_loader *loader, const char *entry)
         return;
     memcpy(name, entry, len);
     name[len] = '\0';
+    for (char *c = name; *c; c++)
+        if (!isgraph((unsigned char)*c))
+            *c = '?'; /* a complaint is one line */
     const char *rest = after_section(name);
     if (!rest || key_of_variable(name) || is_service_link(rest))
         return;

@@ -83,6 +83,10 @@ static void print_quoted(FILE *out, const char *text)
 {
     (void)fputc('"', out);
     for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == 127) {
+            (void)fprintf(out, "\\x%02x", (unsigned)*text); /* YAML takes them in no other form */
+            continue;
+        }
         if (*text == '"' || *text == '\\')
             (void)fputc('\\', out);
         (void)fputc(*text, out);

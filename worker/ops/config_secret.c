@@ -131,13 +131,29 @@ static void mask_keywords(const char *dsn, struct buf *out)
     }
 }
 
+/* The ? that a query's name= follows; any other one belongs to a password. NULL: there is none. */
+static const char *query_find(const char *text)
+{
+    while ((text = strchr(text, '?'))) {
+        size_t name = strspn(text + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                       "0123456789_%");
+        if (!text[1] || (name && text[1 + name] == '='))
+            return text;
+        text++;
+    }
+    return NULL;
+}
+
 static void mask_uri(const char *dsn, struct buf *out)
 {
     const char *authority = strstr(dsn, "://") + 3;
-    const char *query = strchr(authority, '?');
+    /* libpq takes all between the first colon and the first @ before any slash as the password, a ? in it too
+     * (conninfo_uri_parse_options). A password with a bare / or @ in it is a mistake that must not be printed
+     * either: the last @ before the query counts. */
+    const char *first = authority + strcspn(authority, "@/");
+    bool credentials = *first == '@' && memchr(authority, ':', (size_t)(first - authority));
+    const char *query = query_find(credentials ? first : authority);
     const char *stop = query ? query : dsn + strlen(dsn);
-    /* libpq looks for the last @ before the path; a password with a bare / or @ in it is a mistake that must
-     * not be printed either. */
     const char *at = memrchr(authority, '@', (size_t)(stop - authority));
     const char *colon = at ? memchr(authority, ':', (size_t)(at - authority)) : NULL;
     if (colon) {
@@ -150,7 +166,9 @@ static void mask_uri(const char *dsn, struct buf *out)
     while (*stop) { /* ?name=value&name=value */
         const char *end = stop + 1 + strcspn(stop + 1, "&");
         const char *equals = memchr(stop, '=', (size_t)(end - stop));
-        bool secret = equals && names_password(stop + 1, equals);
+        /* libpq decodes the name, too: one that is not written plainly may be any. */
+        bool secret =
+            equals && (names_password(stop + 1, equals) || memchr(stop, '%', (size_t)(equals - stop)));
         buf_append(out, stop, (size_t)((secret ? equals + 1 : end) - stop));
         if (secret)
             buf_append_str(out, "***");
@@ -162,7 +180,7 @@ char *config_mask_dsn(const char *dsn)
 {
     struct buf out;
     buf_init(&out, 4 * strlen(dsn) + 64);
-    if (strstr(dsn, "://"))
+    if (strncmp(dsn, "postgresql://", 13) == 0 || strncmp(dsn, "postgres://", 11) == 0)
         mask_uri(dsn, &out);
     else
         mask_keywords(dsn, &out);

@@ -1,0 +1,109 @@
+"""Signup events for tests, and the questions that most tests ask of the servers afterwards."""
+import json
+import pathlib
+
+from signup_harness import wait_until
+
+LIST = "+18335550100"
+OTHER_LIST = "+18335550199"
+SENT_AT_MS = 1746115200123  # 2025-05-01T16:00:00.123Z, the time of records whose events say nothing of theirs
+SENT_AT = "2025-05-01T16:00:00Z"
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
+TABLES = {"event": "event_id", "warning": "event_id, source, code, message", "attempt": "event_id, attempt, at",
+          "phone_validation": "phone_number"}
+
+
+def phone(number):
+    """A possible US number of its own for every number below 1,000,000."""
+    return f"+1312{2000000 + number}"
+
+
+def event(number, **fields):
+    """An ordinary event of contact `number`; fields that are None are left out."""
+    made = {"event_id": f"e-{number}", "phone_number": phone(number), "list_number": LIST}
+    made.update(fields)
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def request(number, **fields):
+    """What the API must be told of event(number), where the event says nothing special."""
+    made = {"phone_number": phone(number), "list_number": LIST, "use_journeys": True, "skip_journey_if_exists": True,
+            "override_custom_fields": False, "use_validation": False, "signup_date": SENT_AT}
+    made.update(fields)
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def wait_settled(topic, group, timeout=60):
+    """Until everything on the topic is committed; then nothing may be committed beyond its end."""
+    topic.wait_drained(group, timeout)
+    for partition, entry in topic.offsets(group).items():
+        assert entry["high"] == 0 or entry["committed"] == entry["high"], (partition, entry)
+
+
+def dump(ledger):
+    """Every row of every table, comparable."""
+    tables = {}
+    for table, order in TABLES.items():
+        rows = ledger.query(f"SELECT * FROM {{schema}}.{table} ORDER BY {order}")
+        tables[table] = [{name: bytes(value) if isinstance(value, memoryview) else value
+                          for name, value in row.items()} for row in rows]
+    return tables
+
+
+def calls(sim, **wanted):
+    """Upserts that the simulator received, in order."""
+    return sim.book("received", op="upsert", **wanted)
+
+
+def bodies(sim):
+    """{phone: [bodies]} that the simulator received, in order; it must keep bodies."""
+    found = {}
+    for line in calls(sim):
+        body = json.loads(line["body"])
+        found.setdefault(body["phone_number"], []).append(body)
+    return found
+
+
+def text_headers(record):
+    """{name: text} of a record's headers; a name may stand there once only."""
+    names = [name for name, _ in record.headers]
+    assert len(names) == len(set(names)), names
+    return {name: value.decode() for name, value in record.headers}
+
+
+def letters(topic, count, timeout=30):
+    """{event id: dead letter} once there are `count` of them."""
+    def found():
+        records = topic.consume()
+        return records if len(records) >= count else None
+    records = wait_until(found, timeout, lambda: f"{count} dead letters, but {len(topic.consume())}", interval=0.1)
+    by_id = {dict(record.headers)["signup.event_id"].decode(): record for record in records}
+    assert len(by_id) == len(records) == count, sorted(by_id)
+    return by_id
+
+
+def assert_one_final_row_each(ledger, ids):
+    """Every id has one row and it is final; nobody else has one."""
+    states = {row["event_id"]: row["state"] for row in ledger.query("SELECT event_id, state FROM {schema}.event")}
+    missing = set(ids) - set(states)
+    assert not missing, f"{len(missing)} events without a row, e.g. {sorted(missing)[:5]}"
+    extra = set(states) - set(ids)
+    assert not extra, f"rows that nobody asked for: {sorted(extra)[:5]}"
+    open_rows = {name: state for name, state in states.items() if state not in ("accepted", "dead")}
+    assert not open_rows, f"{len(open_rows)} rows are not final, e.g. {sorted(open_rows.items())[:5]}"
+
+
+def assert_enrolled_once(sim):
+    """By the simulator's own book nobody was enrolled twice."""
+    enrolled = {}
+    for line in sim.effects():
+        contact = line["phone"], line["list"]
+        enrolled[contact] = enrolled.get(contact, 0) + line["enrolled"]
+    twice = {contact: count for contact, count in enrolled.items() if count > 1}
+    assert not twice, f"{len(twice)} contacts enrolled more than once: {sorted(twice.items())[:5]}"
+
+
+def assert_never_two_at_once(sim):
+    """By the simulator's own book no contact ever had two calls under way."""
+    overlaps = [line for line in calls(sim) if line["overlap"]]
+    assert not overlaps, f"{len(overlaps)} calls while another of the contact was under way: {overlaps[:2]}"
