@@ -34,9 +34,9 @@ struct command_option {
     bool (*apply)(void *ctx, const char *value);
 };
 
-/* Parses `argv` of a command. Gives -1 to go on (the first operand's index is in `*operand`), or the exit code: 0 after --help has been
- * printed, EX_USAGE after a complaint. `help` is the whole help text. */
-int options_parse(int argc, char **argv, const char *help, const struct command_option *own, size_t own_count, void *ctx,
+/* Parses `argv` of a command that takes `operands` operands. Gives -1 to go on (the first operand's index is in `*operand`), or the exit
+ * code: 0 after --help has been printed, EX_USAGE after a complaint. `help` is the whole help text. */
+int options_parse(int argc, char **argv, const char *help, int operands, const struct command_option *own, size_t own_count, void *ctx,
                   struct common_options *common, int *operand);
 
 /* config_load() with the rules of this program: property names are checked against the Kafka room, whose own check follows. Complaints

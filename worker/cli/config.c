@@ -25,7 +25,7 @@ int command_config(int argc, char **argv)
     struct common_options common;
     bool reference = false;
     int operand;
-    int code = options_parse(argc, argv, help, own, 1, &reference, &common, &operand);
+    int code = options_parse(argc, argv, help, 0, own, 1, &reference, &common, &operand);
     if (code >= 0)
         return code;
     if (reference) {

@@ -176,13 +176,9 @@ int command_load(int argc, char **argv)
     static const struct command_option own[] = {{"topic", true, apply_topic}};
     struct common_options common;
     int operand;
-    int code = options_parse(argc, argv, help, own, 1, &job, &common, &operand);
+    int code = options_parse(argc, argv, help, 1, own, 1, &job, &common, &operand);
     if (code >= 0)
         return code;
-    if (operand + 1 != argc) {
-        fputs("signup-worker load: name one file, or - for standard input; see signup-worker load --help\n", stderr);
-        return EX_USAGE;
-    }
     bool from_stdin = strcmp(argv[operand], "-") == 0;
     job.file = from_stdin ? stdin : fopen(argv[operand], "re");
     if (!job.file) {

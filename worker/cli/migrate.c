@@ -42,7 +42,7 @@ int command_migrate(int argc, char **argv)
 {
     struct common_options common;
     int operand;
-    int code = options_parse(argc, argv, help, NULL, 0, NULL, &common, &operand);
+    int code = options_parse(argc, argv, help, 0, NULL, 0, NULL, &common, &operand);
     if (code >= 0)
         return code;
     struct config *config;

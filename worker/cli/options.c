@@ -12,7 +12,7 @@
 
 extern char **environ;
 
-int options_parse(int argc, char **argv, const char *help, const struct command_option *own, size_t own_count, void *ctx,
+int options_parse(int argc, char **argv, const char *help, int operands, const struct command_option *own, size_t own_count, void *ctx,
                   struct common_options *common, int *operand)
 {
     struct option options[OPTIONS_MAX + 3] = {{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}};
@@ -43,7 +43,14 @@ int options_parse(int argc, char **argv, const char *help, const struct command_
         }
     }
     *operand = optind;
-    return -1;
+    if (argc - optind == operands)
+        return -1;
+    if (argc - optind > operands)
+        fprintf(stderr, "signup-worker %s: \"%s\" is one word too many", argv[0], argv[optind + operands]);
+    else
+        fprintf(stderr, "signup-worker %s: something is missing behind it", argv[0]);
+    fprintf(stderr, "; see signup-worker %s --help\n", argv[0]);
+    return EX_USAGE;
 }
 
 bool kafka_config_from(const struct config *config, struct kafka_config *out, struct kafka_property **properties)

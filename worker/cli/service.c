@@ -179,7 +179,8 @@ struct contacts_config contacts_config_from(const struct config *config)
     return (struct contacts_config){
         .base_url = config->contacts_api.base_url,
         .validation_url = config->contacts_api.validation_url,
-        .key = config->contacts_api.key,
+        /* The configuration leaves one of the two empty; a key from a file is the adapter's to read again when it changes. */
+        .key = config->contacts_api.key_file[0] ? "" : config->contacts_api.key,
         .key_file = config->contacts_api.key_file,
         .timeout_ms = config->contacts_api.timeout_us / US_PER_MS,
         .connect_timeout_ms = config->contacts_api.connect_timeout_us / US_PER_MS,

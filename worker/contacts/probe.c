@@ -64,15 +64,21 @@ static void check_answer(struct contacts_check_op *op, const struct answer *answ
     }
 }
 
-static void check_failure(struct contacts_check_op *op, const struct http_result *result)
+static void check_failure(struct contacts_check_op *op, const struct http_result *result, const char *url)
 {
     char what[320];
+    char advice[256];
+    /* The root that the configuration names: what stands before the operation. */
+    int root = (int)(strstr(url, "/contacts?") - url);
     http_failure_describe(result->failure, result->detail, true, what, sizeof what);
-    const char *advice = "is contacts_api.base_url right, and may this machine reach it?";
     if (result->failure == HTTP_FAILURE_TLS)
-        advice = "for a private CA set contacts_api.ca_file; verification cannot be switched off";
+        snprintf(advice, sizeof advice,
+                 "for a private CA set contacts_api.ca_file; verification cannot be switched off");
     else if (result->failure == HTTP_FAILURE_BROKEN || result->failure == HTTP_FAILURE_STRAY)
-        advice = "is there another service at contacts_api.base_url?";
+        snprintf(advice, sizeof advice, "is there another service at contacts_api.base_url (%.*s)?", root, url);
+    else
+        snprintf(advice, sizeof advice, "is contacts_api.base_url right (%.*s), and may this machine reach it?", root,
+                 url);
     conclude(op, CONTACTS_AWAY, what, advice);
 }
 
@@ -83,7 +89,7 @@ static void check_done(struct http_request *request, const struct http_result *r
     struct answer answer;
     answer_of_result(result, &answer);
     if (result->failure != HTTP_FAILURE_NONE) {
-        check_failure(op, result);
+        check_failure(op, result, task->contacts->check_url);
     } else if (response_has_array(&answer, "contacts")) {
         char what[128];
         snprintf(what, sizeof what, "the contacts API answers and knows the key (%lld ms)",

@@ -11,7 +11,7 @@
 #define GATE_RING 16          /* results looked at */
 #define GATE_DISTINCT_MIN 4   /* a breaker opens on failures of at least so many different events: one event's bad luck is its own */
 #define GATE_PROBE_MIN_US (INT64_C(1) * US_PER_S) /* a probe at most once a second */
-#define GATE_PROBE_MAX_US (INT64_C(5) * US_PER_S) /* and at least so often: recovery within 5 s of the return */
+#define GATE_PROBE_MAX_US (INT64_C(3) * US_PER_S) /* and at least so often: recovery within 5 s of the return */
 
 enum gate_state { GATE_CLOSED_OK, GATE_BROKEN, GATE_PROBING };
 
