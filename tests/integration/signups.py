@@ -1,6 +1,8 @@
 """Signup events for tests, and the questions that most tests ask of the servers afterwards."""
 import json
+import os
 import pathlib
+import signal
 
 from signup_harness import wait_until
 
@@ -107,3 +109,38 @@ def assert_never_two_at_once(sim):
     """By the simulator's own book no contact ever had two calls under way."""
     overlaps = [line for line in calls(sim) if line["overlap"]]
     assert not overlaps, f"{len(overlaps)} calls while another of the contact was under way: {overlaps[:2]}"
+
+
+def family(postmaster):
+    """The postmaster and its processes."""
+    found = [postmaster]
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == postmaster:
+            found.append(int(stat.parent.name))
+    return found
+
+
+class Suspended:
+    """SIGSTOP for these processes, SIGCONT at the end whatever happens."""
+
+    def __init__(self, *pids):
+        self.pids = pids
+
+    def __enter__(self):
+        for pid in self.pids:
+            self._signal(pid, signal.SIGSTOP)
+
+    def __exit__(self, *_):
+        for pid in reversed(self.pids):
+            self._signal(pid, signal.SIGCONT)
+
+    @staticmethod
+    def _signal(pid, number):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass  # a backend of a client that has just left

@@ -1,14 +1,12 @@
 """Servers that are away, from the start or in the middle: the worker says so, waits, loses nothing and comes back."""
 import os
-import pathlib
-import signal
 import time
 
 import pytest
 
 from signup_harness import free_port, wait_until
-from signups import (LIST, assert_enrolled_once, assert_never_two_at_once, assert_one_final_row_each, calls, event,
-                     phone, wait_settled)
+from signups import (LIST, Suspended, assert_enrolled_once, assert_never_two_at_once, assert_one_final_row_each, calls,
+                     event, family, phone, wait_settled)
 
 RECOVERY_S = 5.0
 
@@ -23,8 +21,6 @@ def postgres(own_postgres):
 def servers_are_back(postgres, broker, shared_sim):
     """Whatever a failed test has left behind, the next one finds its servers running."""
     yield
-    for pid in children(postgres.pid()) if is_up(postgres) else []:
-        os.kill(pid, signal.SIGCONT)
     if not is_up(postgres):
         postgres.start()
     if not shared_sim.is_running():
@@ -37,19 +33,6 @@ def is_up(postgres):
     except OSError:
         return False
     return True
-
-
-def children(postmaster):
-    """The postmaster and its processes."""
-    found = [postmaster]
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == postmaster:
-            found.append(int(stat.parent.name))
-    return found
 
 
 def outage_of(seconds):
@@ -175,19 +158,14 @@ def assert_nothing_lost(topics, ledger, sim, events, timeout=90):
 def test_postgres_goes_in_the_middle(topics, ledger, postgres, workers, sim, capsys):
     """PostgreSQL is restarted fast, restarted immediately, killed with -9, its backend suspended, the whole server
     suspended, all in one stream: nothing lost, nothing twice, order kept, back within seconds each time."""
-    events, worker = slow_stream(topics, sim, workers, 6000)
+    events, worker = slow_stream(topics, sim, workers, 12000)
 
     def suspend(pids):
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with Suspended(*pids):
             if len(pids) > 1:
                 worker.wait_not_ready(reason="postgres: ")
             else:
                 worker.wait_log("PostgreSQL is away", after=seen)
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
 
     def backends():
         rows = postgres.execute(postgres.admin_dsn, "SELECT pid FROM pg_stat_activity WHERE datname = %s AND "
@@ -199,7 +177,7 @@ def test_postgres_goes_in_the_middle(topics, ledger, postgres, workers, sim, cap
               ("an immediate restart", lambda: postgres.restart("immediate")),
               ("kill -9", lambda: (postgres.kill(), postgres.start())),
               ("a suspended backend", lambda: suspend(backends()[:1])),
-              ("a suspended server", lambda: suspend(children(postgres.pid())))]
+              ("a suspended server", lambda: suspend(family(postgres.pid())))]
     for number, (name, fault) in enumerate(faults):
         wait_until(accepted(ledger, 300 + 900 * number), 60, f"progress before {name}: {ledger.states()}")
         seen = len(worker.log_text())
@@ -207,6 +185,7 @@ def test_postgres_goes_in_the_middle(topics, ledger, postgres, workers, sim, cap
         since, count = time.monotonic(), ledger.states().get("accepted", 0)
         recovered(f"{name} of PostgreSQL", since, accepted(ledger, count + 20), capsys)
     assert ledger.states().get("accepted", 0) < len(events), "the stream was over before the faults were"
+    sim.latency(0)
     assert_nothing_lost(topics, ledger, sim, events)
 
 
@@ -222,6 +201,7 @@ def test_no_claim_no_call(topics, ledger, postgres, workers, sim):
     assert len(calls(sim)) == before
     assert worker.metric("signup_calls_in_flight") == 0
     postgres.start()
+    sim.latency(0)
     assert_nothing_lost(topics, ledger, sim, events)
 
 

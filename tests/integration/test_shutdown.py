@@ -1,50 +1,18 @@
 """The end: SIGTERM finishes what is under way, within its limit, whoever hangs."""
-import os
-import pathlib
 import signal
 import time
 
 import pytest
 
 from signup_harness import wait_until
-from signups import (LIST, assert_enrolled_once, assert_one_final_row_each, calls, event, phone, wait_settled)
+from signups import (LIST, Suspended, assert_enrolled_once, assert_one_final_row_each, calls, event, family, phone,
+                     wait_settled)
 
 
 @pytest.fixture(scope="module")
 def postgres(own_postgres):
     """These tests suspend their PostgreSQL: it is not the one that the other files use."""
     return own_postgres
-
-
-def family(postmaster):
-    """The postmaster and its processes."""
-    found = [postmaster]
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == postmaster:
-            found.append(int(stat.parent.name))
-    return found
-
-
-class Suspended:
-    """SIGSTOP for these processes, SIGCONT at the end whatever happens."""
-
-    def __init__(self, *pids):
-        self.pids = pids
-
-    def __enter__(self):
-        for pid in self.pids:
-            os.kill(pid, signal.SIGSTOP)
-
-    def __exit__(self, *_):
-        for pid in reversed(self.pids):
-            try:
-                os.kill(pid, signal.SIGCONT)
-            except ProcessLookupError:
-                pass
 
 
 def watermarks(topic, group, ledger):

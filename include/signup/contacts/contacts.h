@@ -66,7 +66,7 @@ struct contacts_check_op {
     /* out */
     enum contacts_health health;
     int exit_code;  /* of sysexits.h: 0, 69, 77 or 78 */
-    char text[512]; /* one line: what is well, or what to do */
+    char text[640]; /* one line: what is well, or what to do */
     void (*done)(struct contacts_check_op *op);
     void *owner;
 };
