@@ -86,104 +86,96 @@ int config_read_secret(const char *path, bool blanks, char **out, char why[CONFI
 
 /* ------------------------------------------------------------------ masks */
 
-/* Skips a value of the keyword form: bare, or in single quotes with backslashes. */
-static const char *after_value(const char *value)
-{
-    if (*value != '\'') {
-        while (*value && !strchr(" \t\r\n", *value))
-            value += value[0] == '\\' && value[1] ? 2 : 1;
-        return value;
-    }
-    for (value++; *value && *value != '\''; value++)
-        if (value[0] == '\\' && value[1])
-            value++;
-    return *value ? value + 1 : value;
-}
+#define MASK "***"
+#define WORD "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+/* What stands in a connection string without quotes, escapes or doubt. */
+#define PLAIN_VALUE WORD "._~,:/@+%-"
+#define PLAIN_AUTHORITY WORD "._~,:%[]-"
 
 /* sslpassword, passfile's neighbour password, …: every keyword of libpq that ends so. */
-static bool names_password(const char *start, const char *end)
+static bool names_password(const char *start, size_t len)
 {
     static const char word[] = "password";
-    size_t len = sizeof word - 1;
-    return (size_t)(end - start) >= len && strncasecmp(end - len, word, len) == 0;
+    size_t ending = sizeof word - 1;
+    return len >= ending && strncasecmp(start + len - ending, word, ending) == 0;
 }
 
-static void mask_keywords(const char *dsn, struct buf *out)
+/* name=value from `text`, its value masked where the name asks for it. `stop` ends a value, besides the text's end. Gives what follows;
+ * NULL: not that plain. */
+static const char *mask_pair(const char *text, const char *stop, struct buf *out)
+{
+    size_t name = strspn(text, WORD "_");
+    if (!name || text[name] != '=')
+        return NULL;
+    const char *value = text + name + 1;
+    bool secret = names_password(text, name);
+    size_t len = secret ? strcspn(value, stop) : strspn(value, PLAIN_VALUE);
+    if (secret && memchr(value, '\'', len))
+        return NULL;
+    if (secret && memchr(value, '\\', len))
+        return NULL;
+    if (value[len] && !strchr(stop, value[len]))
+        return NULL;
+    buf_append(out, text, name + 1);
+    if (secret)
+        buf_append_str(out, MASK);
+    else
+        buf_append(out, value, len);
+    return value + len;
+}
+
+static bool mask_keywords(const char *dsn, struct buf *out)
 {
     while (*dsn) {
-        const char *name_end = dsn + strcspn(dsn, "= \t\r\n");
-        const char *value = name_end + strspn(name_end, " \t\r\n");
-        if (*value != '=') {
-            buf_append(out, dsn, (size_t)(value - dsn) + (value == dsn));
-            dsn = value + (value == dsn);
-            continue;
-        }
-        value++;
-        value += strspn(value, " \t\r\n");
-        const char *end = after_value(value);
-        if (names_password(dsn, name_end)) {
-            buf_append(out, dsn, (size_t)(value - dsn));
-            buf_append_str(out, "***");
-        } else {
-            buf_append(out, dsn, (size_t)(end - dsn));
-        }
-        dsn = end;
+        size_t blanks = strspn(dsn, " ");
+        buf_append(out, dsn, blanks);
+        dsn += blanks;
+        if (*dsn && !(dsn = mask_pair(dsn, " ", out)))
+            return false;
     }
+    return true;
 }
 
-/* The ? that a query's name= follows; any other one belongs to a password. NULL: there is none. */
-static const char *query_find(const char *text)
+/* scheme://user:password@hosts/database?name=value&name=value */
+static bool mask_uri(const char *dsn, struct buf *out)
 {
-    while ((text = strchr(text, '?'))) {
-        size_t name = strspn(text + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                       "0123456789_%");
-        if (!text[1] || (name && text[1 + name] == '='))
-            return text;
-        text++;
+    const char *rest = strstr(dsn, "://") + 3;
+    buf_append(out, dsn, (size_t)(rest - dsn));
+    size_t user = strspn(rest, WORD "._~%-");
+    if (rest[user] == ':' || rest[user] == '@') {
+        const char *at = rest + user + strcspn(rest + user, "@/?#");
+        if (*at == '@') { /* everything up to it is the user's; a second one would leave the mask in doubt */
+            buf_append(out, rest, user);
+            if (rest[user] == ':')
+                buf_append_str(out, ":" MASK);
+            rest = at;
+            buf_append_char(out, *rest++);
+        }
     }
-    return NULL;
+    size_t place = strspn(rest, PLAIN_AUTHORITY "/");
+    buf_append(out, rest, place);
+    rest += place;
+    while (*rest) {
+        if (*rest != '?' && *rest != '&')
+            return false;
+        buf_append_char(out, *rest++);
+        if (!(rest = mask_pair(rest, "&", out)))
+            return false;
+    }
+    return true;
 }
 
-static void mask_uri(const char *dsn, struct buf *out)
-{
-    const char *authority = strstr(dsn, "://") + 3;
-    /* libpq takes all between the first colon and the first @ before any slash as the password, a ? in it too
-     * (conninfo_uri_parse_options). A password with a bare / or @ in it is a mistake that must not be printed
-     * either: the last @ before the query counts. */
-    const char *first = authority + strcspn(authority, "@/");
-    bool credentials = *first == '@' && memchr(authority, ':', (size_t)(first - authority));
-    const char *query = query_find(credentials ? first : authority);
-    const char *stop = query ? query : dsn + strlen(dsn);
-    const char *at = memrchr(authority, '@', (size_t)(stop - authority));
-    const char *colon = at ? memchr(authority, ':', (size_t)(at - authority)) : NULL;
-    if (colon) {
-        buf_append(out, dsn, (size_t)(colon + 1 - dsn));
-        buf_append_str(out, "***");
-        buf_append(out, at, (size_t)(stop - at));
-    } else {
-        buf_append(out, dsn, (size_t)(stop - dsn));
-    }
-    while (*stop) { /* ?name=value&name=value */
-        const char *end = stop + 1 + strcspn(stop + 1, "&");
-        const char *equals = memchr(stop, '=', (size_t)(end - stop));
-        /* libpq decodes the name, too: one that is not written plainly may be any. */
-        bool secret =
-            equals && (names_password(stop + 1, equals) || memchr(stop, '%', (size_t)(equals - stop)));
-        buf_append(out, stop, (size_t)((secret ? equals + 1 : end) - stop));
-        if (secret)
-            buf_append_str(out, "***");
-        stop = end;
-    }
-}
-
+/* What is not written as plainly as libpq's documentation does is masked whole: a reader who guesses otherwise than libpq would show a
+ * password. */
 char *config_mask_dsn(const char *dsn)
 {
     struct buf out;
     buf_init(&out, 4 * strlen(dsn) + 64);
-    if (strncmp(dsn, "postgresql://", 13) == 0 || strncmp(dsn, "postgres://", 11) == 0)
-        mask_uri(dsn, &out);
-    else
-        mask_keywords(dsn, &out);
+    bool uri = strncmp(dsn, "postgresql://", 13) == 0 || strncmp(dsn, "postgres://", 11) == 0;
+    if (!(uri ? mask_uri(dsn, &out) : mask_keywords(dsn, &out))) {
+        buf_reset(&out);
+        buf_append_str(&out, MASK);
+    }
     char *text = buf_ok(&out) ? config_text_copy(buf_slice(&out)) : NULL;
     buf_fini(&out);
     return text;

@@ -667,11 +667,15 @@ static void test_mask_keeps_the_rest(void **state)
         {"postgresql://u:p@h:5432/d?a=b&password=x&c=d", "postgresql://u:***@h:5432/d?a=b&password=***&c=d"},
         {"postgresql://u@h/d", "postgresql://u@h/d"},
         {"postgresql:///signup", "postgresql:///signup"},
-        {"host=h  password = 'a b' user=u", "host=h  password = *** user=u"},
+        {"host=h  password=ab user=u", "host=h  password=*** user=u"},
+        {"host=h  password = 'a b' user=u", "***"}, /* what is quoted or spaced is masked whole */
+        {"postgresql://u:p?w@h/db", "***"},
+        {"postgresql://u:p@w@h/db", "***"},
+        {"postgresql://h/db?pass%77ord=x", "***"},
         {"PASSWORD=a", "PASSWORD=***"},
         {"dbname=d", "dbname=d"},
         {"", ""},
-        {"= =", "= ="},
+        {"= =", "***"},
         {"password=", "password=***"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
