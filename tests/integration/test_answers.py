@@ -195,7 +195,8 @@ def test_forbidden_and_redirected_hold_the_route(topics, ledger, workers, sim):
     worker = workers()
     for number, (reason, action) in enumerate([
             ("unauthorized", answer(403, body='{"error": "Account is suspended"}')),
-            ("misrouted", {"kind": "redirect", "status": 301, "location": "http://127.0.0.1:9/else"}), ("misrouted", {"kind": "redirect", "status": 307, "location": "/api/v2/other"})]):
+            ("misrouted", {"kind": "redirect", "status": 301, "location": "http://127.0.0.1:9/else"}),
+            ("misrouted", {"kind": "redirect", "status": 307, "location": "/api/v2/other"})]):
         sim.fault(action, op="upsert", count=2)
         topics.source.produce([event(number)])
         text = worker.wait_not_ready(reason=f"contacts_api: {reason}")

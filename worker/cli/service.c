@@ -47,12 +47,16 @@ static void due_set(struct service *service, mono_us_t now)
 static void before_poll(uv_prepare_t *prepare)
 {
     struct service *service = prepare->data;
+    if (service->phase == SERVICE_CLOSING)
+        return; /* the adapters are going: the pipeline may not reach for them any more */
     mono_us_t now = clock_mono_now();
     bool due = mono_reached(now, pipeline_next_due(service->pipeline));
     if (pipeline_wants_tick(service->pipeline) || due)
         pipeline_tick(service->pipeline, now, clock_wall_now());
     shutdown_step(service);
-    if (pipeline_wants_tick(service->pipeline) && service->phase != SERVICE_CLOSING)
+    if (service->phase == SERVICE_CLOSING)
+        return;
+    if (pipeline_wants_tick(service->pipeline))
         uv_idle_start(&service->again, on_again);
     else
         uv_idle_stop(&service->again);
@@ -144,6 +148,20 @@ static void migrate_after(uv_work_t *work, int status)
         service->exit_code = ledger_exit_code(service->migration_verdict);
         shutdown_begin(service, "the ledger's schema cannot be brought up to date");
     }
+}
+
+/* Before anything looks at the schema: on an empty database nobody is to be told to migrate what is about to be migrated. A server that is
+ * away is waited for on the loop. False: it cannot be brought up to date. */
+static bool migrate_first(struct service *service)
+{
+    const struct ledger_config config = ledger_config_from(service->config);
+    service->migration_verdict = ledger_migrate(&config, NULL, NULL, service->migration_error);
+    service->migrated = service->migration_verdict == LEDGER_VERDICT_WELL;
+    if (service->migrated || service->migration_verdict == LEDGER_VERDICT_AWAY)
+        return true;
+    fprintf(stderr, "signup-worker run: %s\n", service->migration_error);
+    service->exit_code = ledger_exit_code(service->migration_verdict);
+    return false;
 }
 
 /* ---- creation */
@@ -341,6 +359,8 @@ static void loop_handles_start(struct service *service)
 
 static bool everything_open(struct service *service)
 {
+    if (service->config->postgres.auto_migrate && !migrate_first(service))
+        return false;
     return ledger_open(service) && contacts_open(service) && kafka_open(service) && pipeline_open(service) &&
            admin_open(service);
 }
@@ -378,7 +398,7 @@ int service_run(struct config *config)
     LOG_AT(LOG_INFO, "run", "signup-worker starts", LOG_STR("version", SIGNUP_VERSION),
            LOG_STR("group", config->kafka.group), LOG_NUM("topics", config->kafka.topics.count),
            LOG_STR("kafka", kafka_library_version()), LOG_NUM("admin_port", admin_port(service->admin)));
-    if (config->postgres.auto_migrate)
+    if (!service->migrated)
         migrate_start(service);
     uv_run(&service->loop, UV_RUN_DEFAULT);
 

@@ -69,7 +69,9 @@ static void kafka_closed(void *ctx, bool clean)
 
 static void adapters_close(struct service *service)
 {
-    service->phase = SERVICE_CLOSING;
+    service->phase = SERVICE_CLOSING; /* no tick from now on */
+    uv_idle_stop(&service->again);
+    uv_timer_stop(&service->due);
     int64_t left_us = service->deadline.us - clock_mono_now().us;
     int64_t budget_us = close_budget_us(service);
     int64_t close_ms = (left_us > budget_us ? budget_us : left_us > 0 ? left_us / 2 : 0) / US_PER_MS;

@@ -219,10 +219,25 @@ static struct claim_slot *claim_slot_free(struct pipeline *pipeline)
     return NULL;
 }
 
+#define AHEAD_MIN 32
+
+/* What is claimed and not called yet: enough that the calls never wait for a claim, and no more, because after a crash every claim counts as
+ * perhaps called. */
+static bool enough_ahead(const struct pipeline *pipeline)
+{
+    size_t ahead = pipeline->config.max_in_flight > AHEAD_MIN ? pipeline->config.max_in_flight : AHEAD_MIN;
+    if (ahead > pipeline->config.batch_max)
+        ahead = pipeline->config.batch_max;
+    return list_count(pipeline, DELIVERY_ADMITTED) + list_count(pipeline, DELIVERY_CLAIMING) >=
+           pipeline->config.max_in_flight + ahead;
+}
+
 /* The second slot is for full batches only: while a statement is under way the next one grows. */
 bool claim_waits(const struct pipeline *pipeline)
 {
     size_t busy = 0;
+    if (enough_ahead(pipeline))
+        return true;
     for (size_t i = 0; i < CLAIM_OPS; i++)
         busy += pipeline->claims[i].busy;
     return busy == CLAIM_OPS || (busy && list_count(pipeline, DELIVERY_READY) < pipeline->config.batch_max);

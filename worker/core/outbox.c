@@ -8,7 +8,7 @@
 
 #define OUTBOX_BATCH 100
 #define OUTBOX_ARENA_BYTES ((size_t)16 << 20)
-#define OUTBOX_LEASE_US (60 * US_PER_S)
+#define OUTBOX_LEASE_US (40 * US_PER_S) /* a publish ends within 35 s (kafka/dead_letter.h) */
 #define OUTBOX_PAUSE_BASE_US (500 * US_PER_MS)
 #define OUTBOX_PAUSE_CAP_US (30 * US_PER_S)
 
