@@ -87,7 +87,8 @@ class Servers:
             yield ledger
         finally:
             name = ledger.dsn.rsplit("/", 1)[1]
-            self.postgres.execute(self.postgres.dsn, f"DROP DATABASE {name} WITH (FORCE)")
+            # As the superuser: autovacuum may be at work in it, and is the superuser's process.
+            self.postgres.execute(self.postgres.admin_dsn, f"DROP DATABASE {name} WITH (FORCE)")
 
     def facts(self):
         version = self.postgres.execute(self.postgres.dsn, "SHOW server_version")[0][0]
