@@ -158,13 +158,6 @@ void claims_take_answers(struct pipeline *pipeline)
     }
 }
 
-static int by_event_id(const void *a, const void *b)
-{
-    struct delivery *const *left = a;
-    struct delivery *const *right = b;
-    return slice_compare((*left)->signup.event_id, (*right)->signup.event_id);
-}
-
 static bool id_is_being_claimed(const struct pipeline *pipeline, const struct delivery *dl)
 {
     for (size_t i = 0; i < CLAIM_OPS; i++) {
@@ -200,11 +193,10 @@ static size_t claim_gather(struct pipeline *pipeline)
         else
             pipeline->batch[count++] = dl;
     }
-    qsort(pipeline->batch, count, sizeof *pipeline->batch, by_event_id);
+    count = delivery_sort_unique(pipeline->batch, count);
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
-        bool twin = kept && by_event_id(&pipeline->batch[kept - 1], &pipeline->batch[i]) == 0;
-        if (!twin && !id_is_being_claimed(pipeline, pipeline->batch[i]))
+        if (!id_is_being_claimed(pipeline, pipeline->batch[i]))
             pipeline->batch[kept++] = pipeline->batch[i];
     }
     return kept;

@@ -110,6 +110,26 @@ void delivery_count_memory(struct pipeline *pipeline, struct delivery *dl)
     dl->counted_bytes = bytes;
 }
 
+static int by_event_id(const void *a, const void *b)
+{
+    struct delivery *const *left = a;
+    struct delivery *const *right = b;
+    return slice_compare((*left)->signup.event_id, (*right)->signup.event_id);
+}
+
+size_t delivery_sort_unique(struct delivery **items, size_t count)
+{
+    if (!count)
+        return 0;
+    qsort(items, count, sizeof *items, by_event_id);
+    size_t kept = 1;
+    for (size_t i = 1; i < count; i++) {
+        if (by_event_id(&items[kept - 1], &items[i]) != 0)
+            items[kept++] = items[i];
+    }
+    return kept;
+}
+
 const struct signup *delivery_signup(const struct delivery *dl)
 {
     return &dl->signup;

@@ -104,6 +104,10 @@ struct delivery *delivery_create(struct pipeline *pipeline, const struct record 
 /* Frees; the delivery is in no lane and no list but DONE's, from which it is taken. */
 void delivery_destroy(struct pipeline *pipeline, struct delivery *dl);
 
+/* The order and the uniqueness that every batch for the ledger has (ports.h): sorts by event id and keeps the first of each id in front. Gives
+ * how many are kept. */
+size_t delivery_sort_unique(struct delivery **items, size_t count);
+
 /* Counts arena growth since the last time in the memory budget. */
 void delivery_count_memory(struct pipeline *pipeline, struct delivery *dl);
 

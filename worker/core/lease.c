@@ -83,13 +83,6 @@ static bool lease_room(struct pipeline *pipeline, size_t count)
     return true;
 }
 
-static int by_event_id(const void *a, const void *b)
-{
-    struct delivery *const *left = a;
-    struct delivery *const *right = b;
-    return slice_compare((*left)->signup.event_id, (*right)->signup.event_id);
-}
-
 static size_t lease_gather(struct pipeline *pipeline)
 {
     static const enum delivery_state holders[] = {DELIVERY_ADMITTED, DELIVERY_CALLING, DELIVERY_BACKOFF,
@@ -105,19 +98,13 @@ static size_t lease_gather(struct pipeline *pipeline)
                 pipeline->lease_owners[count++] = dl;
         }
     }
-    if (!count)
-        return 0;
-    qsort(pipeline->lease_owners, count, sizeof *pipeline->lease_owners, by_event_id);
-    size_t kept = 0;
+    count = delivery_sort_unique(pipeline->lease_owners, count);
     for (size_t i = 0; i < count; i++) {
-        struct delivery *dl = pipeline->lease_owners[i];
-        if (kept && slice_compare(pipeline->lease_owners[kept - 1]->signup.event_id, dl->signup.event_id) == 0)
-            continue;
-        pipeline->lease_owners[kept] = dl;
-        pipeline->lease.items[kept++] = (struct lease_item){
+        const struct delivery *dl = pipeline->lease_owners[i];
+        pipeline->lease.items[i] = (struct lease_item){
             .event_id = dl->signup.event_id, .token = dl->token, .maybe_sent = dl->maybe_sent || dl->calls > 0};
     }
-    return kept;
+    return count;
 }
 
 mono_us_t lease_next(const struct pipeline *pipeline)

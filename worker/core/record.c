@@ -126,13 +126,6 @@ void records_take_answers(struct pipeline *pipeline)
     }
 }
 
-static int by_event_id(const void *a, const void *b)
-{
-    struct delivery *const *left = a;
-    struct delivery *const *right = b;
-    return slice_compare((*left)->signup.event_id, (*right)->signup.event_id);
-}
-
 static size_t record_gather(struct pipeline *pipeline)
 {
     size_t count = 0;
@@ -142,13 +135,7 @@ static size_t record_gather(struct pipeline *pipeline)
             break;
         pipeline->batch[count++] = dl;
     }
-    qsort(pipeline->batch, count, sizeof *pipeline->batch, by_event_id);
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (!kept || by_event_id(&pipeline->batch[kept - 1], &pipeline->batch[i]) != 0)
-            pipeline->batch[kept++] = pipeline->batch[i];
-    }
-    return kept;
+    return delivery_sort_unique(pipeline->batch, count);
 }
 
 static void record_fill(struct delivery *dl)
