@@ -1,6 +1,8 @@
 /* signup-worker: subcommands. */
 #include "cli/command.h"
 
+#include "signup/base/crash.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +27,7 @@ static void overview(FILE *out)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    CRASH_START();
     if (argc < 2) {
         overview(stderr);
         return EX_USAGE;

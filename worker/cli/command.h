@@ -16,6 +16,7 @@
     X(check, "read the configuration, reach every server, say what is well or what to do")                             \
     X(migrate, "create the ledger's schema or bring it up to date")                                                    \
     X(load, "publish the events of an NDJSON file to the topic")                                                       \
+    X(replay, "bring dead events back: the running workers take them up again")                                        \
     X(config, "print the configuration in force, or the reference of all keys")
 
 #define X(name, line) int command_##name(int argc, char **argv);

@@ -272,6 +272,51 @@ static void rules_fill(const struct config *config, struct event_rules *rules)
     };
 }
 
+static enum on_billing on_billing_from(const struct config *config)
+{
+    switch ((enum config_on_billing)config->validation.on_billing_error) {
+    case CONFIG_ON_BILLING_WITHOUT_VALIDATION:
+        return ON_BILLING_WITHOUT_VALIDATION;
+    case CONFIG_ON_BILLING_DEAD:
+        return ON_BILLING_DEAD;
+    case CONFIG_ON_BILLING_PARK:
+        break;
+    }
+    return ON_BILLING_PARK;
+}
+
+static void patience_fill(const struct config *config, struct pipeline_config *out)
+{
+    out->backoff_base_us = config->retry.inline_base_us;
+    out->backoff_cap_us = config->retry.inline_cap_us;
+    out->inline_attempts = (int)config->retry.inline_attempts;
+    out->park_base_us = config->retry.park_base_us;
+    out->park_cap_us = config->retry.park_cap_us;
+    out->max_age_us = config->retry.max_age_us;
+    out->max_attempts = (int)config->retry.max_attempts;
+    out->billing_step_us = config->retry.billing_step_us;
+    out->on_billing = on_billing_from(config);
+    out->fuse = (unsigned)config->retry.fuse;
+    out->retry_after_cap_us = config->retry.retry_after_cap_us;
+}
+
+static void bounds_fill(const struct config *config, struct pipeline_config *out)
+{
+    out->rate_upsert = config->rate.upsert;
+    out->rate_validate = config->rate.validate;
+    out->rate_ledger = config->rate.ledger;
+    out->rate_dead_letter = config->rate.dead_letter;
+    out->max_in_flight = (size_t)config->contacts_api.max_in_flight;
+    out->memory_bytes = (size_t)config->limits.memory_bytes;
+    out->batch_max = (size_t)config->limits.batch;
+    out->window_slots_max = (size_t)config->limits.window;
+    out->call_timeout_us = config->contacts_api.timeout_us;
+    out->lease_us = config->limits.lease_us > out->call_timeout_us ? config->limits.lease_us
+                                                                   : out->call_timeout_us + LEASE_BEYOND_CALL_US;
+    out->commit_interval_us = config->kafka.commit_interval_us;
+    out->revoke_drain_us = config->kafka.revoke_drain_us;
+}
+
 static bool pipeline_open(struct service *service)
 {
     const struct config *config = service->config;
@@ -279,18 +324,9 @@ static bool pipeline_open(struct service *service)
     pipeline_config_defaults(&out);
     rules_fill(config, &out.rules);
     out.policy = config->policy.table;
-    out.backoff_base_us = config->retry.inline_base_us;
-    out.backoff_cap_us = config->retry.inline_cap_us;
-    out.retry_after_cap_us = config->retry.retry_after_cap_us;
-    out.max_in_flight = (size_t)config->contacts_api.max_in_flight;
-    out.memory_bytes = (size_t)config->limits.memory_bytes;
-    out.batch_max = (size_t)config->limits.batch;
-    out.window_slots_max = (size_t)config->limits.window;
-    out.call_timeout_us = config->contacts_api.timeout_us;
-    out.lease_us = config->limits.lease_us > out.call_timeout_us ? config->limits.lease_us
-                                                                 : out.call_timeout_us + LEASE_BEYOND_CALL_US;
-    out.commit_interval_us = config->kafka.commit_interval_us;
-    out.revoke_drain_us = config->kafka.revoke_drain_us;
+    patience_fill(config, &out);
+    bounds_fill(config, &out);
+    observer_configure(out.on_billing);
     if (getrandom(&out.seed, sizeof out.seed, 0) != sizeof out.seed) {
         service->exit_code = EX_OSERR;
         return false;
@@ -355,6 +391,7 @@ static void loop_handles_start(struct service *service)
     uv_prepare_start(&service->before_poll, before_poll);
     uv_signal_start(&service->terminate, on_signal, SIGTERM);
     uv_signal_start(&service->interrupt, on_signal, SIGINT);
+    backlog_start(service);
 }
 
 static bool everything_open(struct service *service)

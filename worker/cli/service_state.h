@@ -10,6 +10,7 @@
 #include "signup/ledger/ledger.h"
 #include "signup/ops/admin.h"
 #include "signup/ops/config.h"
+#include "signup/ops/snapshot.h"
 
 #include <stdbool.h>
 #include <uv.h>
@@ -63,6 +64,11 @@ void service_wake(uv_timer_t *timer);
 
 /* snapshot.c: fills what /metrics, /status and /readyz show. */
 void service_watch(struct service *service, struct admin_config *config);
+
+/* backlog.c: asks the ledger every 15 s, while it is up, what waits in it. The ledger must outlive the questions: stop when it is closed. */
+void backlog_start(struct service *service);
+void backlog_stop(void);
+void backlog_read(mono_us_t now, struct snapshot_backlog *out);
 
 /* shutdown.c */
 void shutdown_begin(struct service *service, const char *why);

@@ -1,6 +1,7 @@
 /* The end: drain the pipeline, then let the adapters go, all within limits.shutdown, whoever hangs. */
 #include "service_state.h"
 
+#include "signup/base/crash.h"
 #include "signup/base/log.h"
 
 #include <stdio.h>
@@ -43,6 +44,7 @@ void shutdown_begin(struct service *service, const char *why)
 
 static void everything_closed(struct service *service)
 {
+    backlog_stop();
     uv_close((uv_handle_t *)&service->before_poll, NULL);
     uv_close((uv_handle_t *)&service->again, NULL);
     uv_close((uv_handle_t *)&service->due, NULL);
@@ -88,6 +90,7 @@ void shutdown_step(struct service *service)
 {
     if (service->phase != SERVICE_DRAINING)
         return;
+    CRASH_POINT(IN_DRAIN);
     mono_us_t last = {service->deadline.us - close_budget_us(service)};
     bool drained = pipeline_drained(service->pipeline);
     if (!drained && !mono_reached(clock_mono_now(), last))

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PARTITIONS_MAX 4096
 
@@ -16,6 +17,7 @@ struct snapshot_memory {
     struct snapshot_partition *out;
     size_t size;
     char reasons[SNAPSHOT_REASONS_MAX][256];
+    char letters_why[256];
 };
 
 static struct snapshot_memory memory; /* one service a process */
@@ -115,13 +117,16 @@ static void ledger_fill(const struct service *service, struct ops_snapshot *snap
                                                   .state = ledger_condition_str(ledger.condition),
                                                   .why = up ? "" : why,
                                                   .since = ledger.since});
+    const struct pipeline_gate_status *gate = snapshot_gate(snapshot, "ledger");
     if (!up)
         not_ready(snapshot, "postgres", why);
+    else if (!gate->open) /* connected, but the last statement was not answered */
+        not_ready(snapshot, "postgres", gate->why);
 }
 
 static void contacts_fill(struct ops_snapshot *snapshot)
 {
-    const struct pipeline_gate_status *gate = &snapshot->status.gates[0];
+    const struct pipeline_gate_status *gate = snapshot_gate(snapshot, "upsert");
     wall_us_t since = {gate->open ? 0 : snapshot->wall.us - (snapshot->now.us - gate->closed_since.us)};
     server_add(snapshot, (struct snapshot_server){.name = "contacts_api",
                                                   .connected = gate->open,
@@ -130,6 +135,21 @@ static void contacts_fill(struct ops_snapshot *snapshot)
                                                   .since = since});
     if (!gate->open)
         not_ready(snapshot, "contacts_api", gate->why);
+}
+
+/* The producer knows better than the pipeline why its topic takes no letters. */
+static void letters_fill(const struct service *service, struct ops_snapshot *snapshot)
+{
+    struct kafka_dead_letter_status letters;
+    kafka_dead_letter_status(service->dead_letter, &letters);
+    snapshot->letters = (struct snapshot_letters){.known = true, .pointers = letters.pointers, .replaced = letters.recreated};
+    for (size_t i = 0; i < PIPELINE_GATES; i++) {
+        struct pipeline_gate_status *gate = &snapshot->status.gates[i];
+        if (gate->open || strcmp(gate->route, "dead_letter") != 0 || !letters.why[0])
+            continue;
+        snprintf(memory.letters_why, sizeof memory.letters_why, "%s", letters.why);
+        gate->why = memory.letters_why;
+    }
 }
 
 static void fill(void *ctx, struct ops_snapshot *snapshot)
@@ -151,6 +171,8 @@ static void fill(void *ctx, struct ops_snapshot *snapshot)
     kafka_fill(service, snapshot);
     ledger_fill(service, snapshot);
     contacts_fill(snapshot);
+    letters_fill(service, snapshot);
+    backlog_read(snapshot->now, &snapshot->backlog);
     if (service->phase != SERVICE_RUNNING)
         not_ready(snapshot, "worker", "shutting down");
 }

@@ -1,6 +1,7 @@
-/* The contacts port: takes upserts, gives outcomes; keeps the key fresh. */
+/* The contacts port: takes upserts, gives outcomes; keeps the key fresh. Reads stand in read.c. */
 #include "room.h"
 
+#include "signup/base/crash.h"
 #include "signup/base/log.h"
 
 #include <assert.h>
@@ -79,6 +80,7 @@ struct task *task_take(struct contacts *contacts, void *op)
     task->request = (struct http_request){.owner = task};
     task->headers = request_headers_hold(contacts->headers);
     task->contacts = contacts;
+    task->url = NULL;
     task->op = op;
     task->next = NULL;
     return task;
@@ -89,8 +91,18 @@ void task_give(struct task *task)
     struct contacts *contacts = task->contacts;
     request_headers_drop(task->headers);
     task->headers = NULL;
+    free(task->url);
+    task->url = NULL;
     task->next = contacts->tasks;
     contacts->tasks = task;
+}
+
+const struct curl_slist *task_trace(struct task *task, struct slice traceparent, struct curl_slist *headers)
+{
+    if (!request_trace_line(traceparent, task->trace_line))
+        return headers;
+    task->trace_node = (struct curl_slist){task->trace_line, headers};
+    return &task->trace_node;
 }
 
 void answer_of_result(const struct http_result *result, struct answer *answer)
@@ -124,6 +136,7 @@ static void upsert_done(struct http_request *request, const struct http_result *
                     result->maybe_sent);
     }
     call->outcome.duration_us = result->duration_us;
+    CRASH_POINT_IF(AFTER_CALL_ANSWER, result->failure == HTTP_FAILURE_NONE);
     task_give(task);
     call->done(call);
 }
@@ -137,12 +150,8 @@ static enum port_status upsert(void *ctx, struct upsert_call *call)
     call->reply = (struct upsert_reply){0};
     task->request.url = contacts->upsert_url;
     task->request.body = call->body;
-    task->request.headers = task->headers->post;
+    task->request.headers = task_trace(task, call->traceparent, task->headers->post);
     task->request.done = upsert_done;
-    if (request_trace_line(call->traceparent, task->trace_line)) {
-        task->trace_node = (struct curl_slist){task->trace_line, task->headers->post};
-        task->request.headers = &task->trace_node;
-    }
     if (http_submit(contacts->http, &task->request))
         return PORT_OK;
     task_give(task);
@@ -151,7 +160,7 @@ static enum port_status upsert(void *ctx, struct upsert_call *call)
 
 const struct contacts_port *contacts_functions(void)
 {
-    static const struct contacts_port functions = {.upsert = upsert};
+    static const struct contacts_port functions = {.upsert = upsert, .read = contacts_read};
     return &functions;
 }
 

@@ -6,6 +6,8 @@
  * the loop: from pump() or from on_idle(). */
 #include "transfer.h"
 
+#include "signup/base/crash.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -186,6 +188,7 @@ static void transfer_finish(struct transfer *t, CURLcode code)
  * there stalls. */
 static void pump(struct http_client *client)
 {
+    CRASH_POINT_ARMED(AFTER_CALL_SENT);
     CURLMsg *message;
     int left;
     bool any = false;

@@ -86,6 +86,25 @@ bool request_url_check(const char *name, const char *url, char out[REQUEST_URL_B
     return !fault;
 }
 
+static bool is_e164(struct slice phone)
+{
+    if (!slice_present(phone) || phone.len < 2 || phone.len > 16 || phone.ptr[0] != '+')
+        return false;
+    for (size_t i = 1; i < phone.len; i++)
+        if (phone.ptr[i] < '0' || phone.ptr[i] > '9')
+            return false;
+    return true;
+}
+
+char *request_contact_url(const char *contacts_url, struct slice phone)
+{
+    char *url = NULL;
+    if (!is_e164(phone) ||
+        asprintf(&url, "%s/%%2B%.*s", contacts_url, (int)phone.len - 1, phone.ptr + 1) < 0)
+        return NULL;
+    return url;
+}
+
 struct request_headers *request_headers_create(struct key_secret *secret)
 {
     static char content_type[] = "Content-Type: application/json";

@@ -18,6 +18,10 @@
 bool request_url_check(const char *name, const char *url, char out[REQUEST_URL_BYTES],
                        char error[REQUEST_ERROR_BYTES]) __attribute__((warn_unused_result));
 
+/* The address of one contact: "<contacts_url>/%2B<digits>", the plus encoded (contacts-api.md section 3). *Gives* it, to be
+ * freed. NULL: `phone` is not E.164 (a plus and up to 15 digits), or no memory. */
+char *request_contact_url(const char *contacts_url, struct slice phone) __attribute__((warn_unused_result));
+
 /* The header lines of one key, built once and borrowed by every request until the key changes. The nodes are
  * ours: libcurl's own list would copy the key into ordinary memory. */
 struct request_headers {

@@ -37,6 +37,17 @@ struct answer {
 void response_read_upsert(const struct answer *answer, struct arena *arena, struct signup *signup,
                           struct outcome *outcome, struct upsert_reply *reply);
 
+/* Reads the answer to GET /v2/contacts/{phone_number} (contacts-api.md section 3): fills the call's outcome whole
+ * (duration_us is 0), `found`, `on_list`, `active` and `signup_date` (in the call's arena; absent too when that is full
+ * or the text cannot be a date).
+ *
+ * OUTCOME_ACCEPTED for a 2xx whose body is valid JSON without duplicate keys, speaks of the number that was asked
+ * for, and has `lists`, each with its `list_number`, the one asked for at most once and with a boolean `active`; and
+ * for a 404 with the code `not_found`, then `found` is false and the outcome keeps status and code. A 2xx that is
+ * anything else is OUTCOME_SERVER, with the code broken_body or wrong_contact. `maybe_sent` is always false: reading
+ * has no effect. */
+void response_read_contact(const struct answer *answer, struct read_call *call);
+
 /* Fills `outcome` for any answer whose body is not to be believed as a success (a 2xx becomes OUTCOME_SERVER
  * with `code`). */
 void response_read_error(const struct answer *answer, const char *code, struct outcome *outcome);

@@ -17,7 +17,8 @@ struct task {
     struct curl_slist trace_node;
     char trace_line[REQUEST_TRACE_BYTES];
     struct contacts *contacts;
-    void *op; /* struct upsert_call or struct contacts_check_op */
+    char *url; /* of a read, which has one of its own; ours */
+    void *op;  /* struct upsert_call, struct read_call or struct contacts_check_op */
     struct task *next;
 };
 
@@ -41,8 +42,14 @@ struct contacts {
 struct task *task_take(struct contacts *contacts, void *op);
 void task_give(struct task *task);
 
+/* `headers` with the line for `traceparent` before them, where that is one. */
+const struct curl_slist *task_trace(struct task *task, struct slice traceparent, struct curl_slist *headers);
+
 /* Remembers a refused key, if it was the current one that was refused. */
 void contacts_note_status(struct contacts *contacts, const struct task *task, int status);
+
+/* The port's `read`. */
+enum port_status contacts_read(void *ctx, struct read_call *call) PORT_MUST_CHECK;
 
 void answer_of_result(const struct http_result *result, struct answer *answer);
 

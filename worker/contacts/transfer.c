@@ -1,6 +1,8 @@
 /* What libcurl is told about a transfer, and what it calls back: the caps, the guards and the evidence. */
 #include "transfer.h"
 
+#include "signup/base/crash.h"
+
 #include <errno.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
@@ -120,6 +122,7 @@ static int on_before_send(void *ctx, char *remote_ip, char *local_ip, int remote
         return CURL_PREREQFUNC_ABORT;
     }
     t->passed++;
+    CRASH_ARM(AFTER_CALL_SENT);
     return CURL_PREREQFUNC_OK;
 }
 

@@ -1,4 +1,4 @@
-/* The upsert stage: claimed deliveries to the API as the gate admits, and what each answer leads to. */
+/* The calls: claimed deliveries to the API as the gates admit, in the order in which they came. */
 #include "state.h"
 
 #include <assert.h>
@@ -6,114 +6,23 @@
 #include <string.h>
 
 #define CONTACTS_AWAY_US (100 * US_PER_MS) /* the client takes no call just now: look again */
+#define VALIDATE_WAIT_MIN_US (5 * US_PER_S)
 
 static struct delivery *owner_of(struct upsert_call *call)
 {
     return (struct delivery *)((char *)call - offsetof(struct delivery, call));
 }
 
-/* A resend after a call of unknown fate must not enrol anybody twice (design section 5). */
-static bool call_guard(struct pipeline *pipeline, struct delivery *dl)
+static struct delivery *owner_of_read(struct read_call *call)
 {
-    if (!slice_present(dl->guarded_body)) {
-        struct buf buf;
-        buf_init(&buf, (size_t)CONTACT_BYTES_MAX * 4);
-        signup_write_body(&dl->signup, true, &buf);
-        dl->guarded_body = buf_ok(&buf) ? arena_copy(&dl->arena, buf_slice(&buf)) : SLICE_ABSENT;
-        buf_fini(&buf);
-    }
-    if (!slice_present(dl->guarded_body))
-        return false;
-    dl->request = dl->guarded_body;
-    pipeline->counters.guarded++;
-    if (dl->signup.use_journeys && !dl->signup.skip_journey_if_exists && !dl->guard_warned)
-        dl->guard_warned =
-            signup_warn(&dl->signup, &dl->arena, WARNING_WORKER, SLICE_LITERAL("journey_resend_guarded"),
-                        SLICE_LITERAL("an earlier call may have taken effect: this one was sent with "
-                                      "skip_journey_if_exists true, so that nobody is enrolled twice"));
-    return true;
+    return (struct delivery *)((char *)call - offsetof(struct delivery, read));
 }
 
-static void attempt_note(struct delivery *dl, enum verdict verdict)
-{
-    if (verdict == VERDICT_ACCEPTED && dl->calls == 1 && dl->calls_before == 0)
-        return; /* accepted at the first call: the row itself says it all */
-    struct attempt *attempt = dl->attempts_last;
-    if (dl->attempts_kept < ATTEMPTS_KEPT) {
-        attempt = arena_alloc_zero(&dl->arena, sizeof *attempt);
-        if (!attempt)
-            return; /* the row still carries the last outcome */
-        if (dl->attempts_last)
-            dl->attempts_last->next = attempt;
-        else
-            dl->attempts_first = attempt;
-        dl->attempts_last = attempt;
-        dl->attempts_kept++;
-    }
-    attempt->number = dl->calls_before + dl->calls;
-    attempt->route = "upsert";
-    attempt->at = dl->called_at;
-    attempt->duration_us = dl->outcome.duration_us;
-    attempt->http_status = dl->outcome.http_status;
-    memcpy(attempt->code, dl->outcome.code, sizeof attempt->code);
-    attempt->verdict = verdict_str(verdict);
-}
+/* ---- completions */
 
-static int64_t retry_after_us(const struct pipeline *pipeline, const struct outcome *outcome)
+static void answered(struct pipeline *pipeline, struct delivery *dl)
 {
-    if (outcome->retry_after_us <= 0)
-        return 0;
-    return outcome->retry_after_us < pipeline->config.retry_after_cap_us ? outcome->retry_after_us
-                                                                          : pipeline->config.retry_after_cap_us;
-}
-
-static void call_retry_later(struct pipeline *pipeline, struct delivery *dl, int64_t wait_us)
-{
-    if (delivery_is_leaving(pipeline, dl)) {
-        record_decide(pipeline, dl, RECORD_RELEASED);
-        return;
-    }
-    pipeline->counters.retries++;
-    int64_t pause =
-        backoff_us(&pipeline->random, pipeline->config.backoff_base_us, pipeline->config.backoff_cap_us, dl->failures++);
-    if (pause < wait_us)
-        pause = wait_us;
-    if (PLANTED(FORGOTTEN_RETRY)) {
-        delivery_move(pipeline, dl, DELIVERY_RECORDABLE);
-        delivery_move(pipeline, dl, DELIVERY_RECORDING);
-        pipeline_finish(pipeline, dl, true, "forgotten");
-        return;
-    }
-    delivery_move(pipeline, dl, DELIVERY_BACKOFF);
-    heap_push(&pipeline->due, dl, mono_add(pipeline->now, pause));
-}
-
-/* What the gate learns from an answer. */
-static void call_tell_gate(struct pipeline *pipeline, struct delivery *dl, struct ruling ruling, int64_t wait_us)
-{
-    enum gate_result result = GATE_SOUND;
-    if (ruling.verdict == VERDICT_HOLD)
-        result = GATE_STOPPED;
-    else if (ruling.verdict == VERDICT_RETRY && ruling.systemic)
-        result = GATE_FAILED;
-    char why[sizeof pipeline->upsert.why];
-    snprintf(why, sizeof why, "%s%s%s", outcome_class_str(dl->outcome.cls), dl->outcome.code[0] ? ": " : "",
-             dl->outcome.code);
-    mono_us_t since = pipeline->upsert.since;
-    int turned = gate_leave(&pipeline->upsert, dl->probe, result, (uint64_t)(uintptr_t)dl, why, wait_us, pipeline->now);
-    if (turned > 0)
-        pipeline_observe(pipeline, OBSERVED_WAIT, dl, "upsert", why, 0);
-    else if (turned < 0)
-        pipeline_observe(pipeline, OBSERVED_RESUME, dl, "upsert", "", pipeline->now.us - since.us);
-    if (dl->outcome.cls == OUTCOME_THROTTLED && ruling.verdict == VERDICT_RETRY)
-        gate_hold_until(&pipeline->upsert, mono_add(pipeline->now, wait_us));
-}
-
-static void call_done(struct upsert_call *call)
-{
-    struct delivery *dl = owner_of(call);
-    struct pipeline *pipeline = call->owner;
-    assert(dl->state == DELIVERY_CALLING && !dl->answered);
+    assert(!dl->answered);
     dl->answered = true;
     dl->answered_next = NULL;
     *pipeline->answered_end = dl;
@@ -121,36 +30,18 @@ static void call_done(struct upsert_call *call)
     pipeline->wants_tick = true;
 }
 
-static void call_take_answer(struct pipeline *pipeline, struct delivery *dl)
+static void call_done(struct upsert_call *call)
 {
-    dl->answered = false;
-    dl->outcome = dl->call.outcome;
-    dl->has_outcome = true;
-    pipeline->counters.by_class[dl->outcome.cls]++;
-    struct ruling ruling = policy_rule_on(&pipeline->config.policy, &dl->outcome);
-    int64_t wait_us = retry_after_us(pipeline, &dl->outcome);
-    if (dl->outcome.cls == OUTCOME_THROTTLED && !wait_us)
-        wait_us = backoff_us(&pipeline->random, pipeline->config.backoff_base_us, pipeline->config.backoff_cap_us,
-                             dl->failures);
-    bool settled = ruling.verdict == VERDICT_ACCEPTED || ruling.verdict == VERDICT_DEAD;
-    if (ruling.counts && (settled || !dl->probe))
-        dl->attempts++;
-    dl->maybe_sent = dl->maybe_sent || (dl->outcome.maybe_sent && ruling.verdict != VERDICT_ACCEPTED);
-    call_tell_gate(pipeline, dl, ruling, wait_us);
-    attempt_note(dl, ruling.verdict);
-    delivery_count_memory(pipeline, dl);
-    switch (ruling.verdict) {
-    case VERDICT_ACCEPTED:
-        record_decide(pipeline, dl, RECORD_ACCEPTED);
-        break;
-    case VERDICT_DEAD:
-        record_decide(pipeline, dl, RECORD_DEAD);
-        break;
-    case VERDICT_RETRY:
-    case VERDICT_HOLD:
-        call_retry_later(pipeline, dl, wait_us);
-        break;
-    }
+    struct delivery *dl = owner_of(call);
+    assert(dl->state == DELIVERY_CALLING);
+    answered(call->owner, dl);
+}
+
+static void read_done(struct read_call *call)
+{
+    struct delivery *dl = owner_of_read(call);
+    assert(dl->state == DELIVERY_READING);
+    answered(call->owner, dl);
 }
 
 void calls_take_answers(struct pipeline *pipeline)
@@ -160,10 +51,132 @@ void calls_take_answers(struct pipeline *pipeline)
     pipeline->answered_end = &pipeline->answered;
     while (dl) {
         struct delivery *next = dl->answered_next;
-        call_take_answer(pipeline, dl);
+        dl->answered = false;
+        if (dl->state == DELIVERY_READING)
+            answer_act_on_read(pipeline, dl);
+        else
+            answer_act_on(pipeline, dl);
         dl = next;
     }
 }
+
+/* ---- bodies */
+
+static struct slice body_write(struct delivery *dl, bool guarded)
+{
+    struct buf buf;
+    buf_init(&buf, (size_t)CONTACT_BYTES_MAX * 4);
+    signup_write_body(&dl->signup, guarded, &buf);
+    struct slice body = buf_ok(&buf) ? arena_copy(&dl->arena, buf_slice(&buf)) : SLICE_ABSENT;
+    buf_fini(&buf);
+    return body;
+}
+
+static bool asks_whatever_was(const struct delivery *dl)
+{
+    return dl->signup.use_journeys && !dl->signup.skip_journey_if_exists;
+}
+
+static void guard_warn(struct delivery *dl)
+{
+    const struct read_call *read = &dl->read;
+    char found[160] = "it could not be read back what became of it";
+    if (read->outcome.cls == OUTCOME_ACCEPTED && read->found && read->on_list)
+        snprintf(found, sizeof found, "read back, the contact was %s the list already%s%.*s", read->active ? "on" : "unsubscribed from",
+                 slice_present(read->signup_date) ? ", with signup date " : "",
+                 (int)(read->signup_date.len < 40 ? read->signup_date.len : 40),
+                 slice_present(read->signup_date) ? read->signup_date.ptr : "");
+    else if (read->outcome.cls == OUTCOME_ACCEPTED)
+        snprintf(found, sizeof found, "read back, the contact was not on the list: the earlier call had not taken effect");
+    char text[320];
+    int len = snprintf(text, sizeof text,
+                       "an earlier call may have taken effect: this one was sent with skip_journey_if_exists true, so that nobody "
+                       "is enrolled twice; %s", found);
+    dl->guard_warned = signup_warn(&dl->signup, &dl->arena, WARNING_WORKER, SLICE_LITERAL("journey_resend_guarded"),
+                                   (struct slice){text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1});
+}
+
+/* A resend after a call of unknown fate must not enrol anybody twice (design section 5). */
+static bool call_guard(struct pipeline *pipeline, struct delivery *dl)
+{
+    if (!slice_present(dl->guarded_body))
+        dl->guarded_body = body_write(dl, true);
+    if (!slice_present(dl->guarded_body))
+        return false;
+    dl->request = dl->guarded_body;
+    pipeline->counters.guarded++;
+    if (asks_whatever_was(dl) && !dl->guard_warned)
+        guard_warn(dl);
+    return true;
+}
+
+/* ---- waiting for validation */
+
+/* The account cannot pay, and the configuration says to go without. */
+static bool go_without_validation(struct pipeline *pipeline, struct delivery *dl)
+{
+    dl->signup.use_validation = dl->signup.force = false;
+    struct slice body = body_write(dl, false);
+    if (!slice_present(body)) {
+        dl->signup.use_validation = true;
+        return false;
+    }
+    dl->signup.body = body;
+    dl->guarded_body = SLICE_ABSENT;
+    pipeline->counters.validation_skipped++;
+    return signup_warn(&dl->signup, &dl->arena, WARNING_WORKER, SLICE_LITERAL("validation_skipped"),
+                       SLICE_LITERAL("the account could not pay for phone validation (402): the contact was sent without it"));
+}
+
+/* Parks without a call, for as long as the route's trouble asks: billing says when it looks again; of any other trouble the best guess is
+ * that it lasts as long again as it has lasted. */
+static void validation_park(struct pipeline *pipeline, struct delivery *dl, mono_us_t probe)
+{
+    dl->outcome = pipeline->validate_trouble;
+    dl->has_outcome = true;
+    if (pipeline->billing_off && delivery_age_us(pipeline, dl) >= pipeline->config.max_age_us) {
+        pipeline->counters.given_up++;
+        record_decide(pipeline, dl, RECORD_DEAD);
+        return;
+    }
+    int64_t wait_us = probe.us - pipeline->now.us;
+    if (!pipeline->billing_off) {
+        wait_us = pipeline->now.us - pipeline->validate.since.us;
+        if (wait_us > pipeline->config.park_cap_us)
+            wait_us = pipeline->config.park_cap_us;
+        if (wait_us < VALIDATE_WAIT_MIN_US)
+            wait_us = VALIDATE_WAIT_MIN_US;
+        wait_us = wait_us / 2 + (int64_t)random_below(&pipeline->random, (uint64_t)(wait_us / 2) + 1);
+    }
+    record_park(pipeline, dl, wait_us);
+}
+
+/* May this one go, as far as validation is concerned? One that may not waits: in memory for a moment, as the next probe, or in the ledger. */
+static bool validation_admits(struct pipeline *pipeline, struct delivery *dl, size_t *waiting)
+{
+    struct gate *gate = &pipeline->validate;
+    if (!dl->signup.use_validation || gate_admits(gate, pipeline->now) || PLANTED(BILLING_HAMMER))
+        return true;
+    if (gate_is_open(gate)) {
+        pipeline->admitted_next = mono_earlier(pipeline->admitted_next, gate_next(gate, pipeline->now));
+        return false;
+    }
+    if (pipeline->billing_off && pipeline->config.on_billing == ON_BILLING_WITHOUT_VALIDATION)
+        return go_without_validation(pipeline, dl);
+    mono_us_t patience = mono_add(dl->state_since, pipeline->config.backoff_cap_us);
+    mono_us_t probe = gate_next(gate, pipeline->now);
+    bool soon = probe.us <= mono_add(pipeline->now, pipeline->config.backoff_cap_us).us;
+    bool stays = gate->state == GATE_PROBING ? !mono_reached(pipeline->now, patience) : soon && (*waiting)++ == 0;
+    if (stays) {
+        pipeline->admitted_next =
+            mono_earlier(pipeline->admitted_next, gate->state == GATE_PROBING ? patience : probe);
+        return false;
+    }
+    validation_park(pipeline, dl, gate->state == GATE_PROBING ? pipeline->now : probe);
+    return false;
+}
+
+/* ---- starting */
 
 /* The lease must outlast the call: whoever takes the event over may then be sure that nothing of ours is still to come (I6). */
 static bool lease_suffices(const struct pipeline *pipeline, const struct delivery *dl)
@@ -172,11 +185,24 @@ static bool lease_suffices(const struct pipeline *pipeline, const struct deliver
            mono_reached(dl->lease_until, mono_add(pipeline->now, pipeline->config.call_timeout_us));
 }
 
-static bool call_start(struct pipeline *pipeline, struct delivery *dl)
+static bool read_start(struct pipeline *pipeline, struct delivery *dl)
 {
-    assert(dl->claimed);
+    dl->read = (struct read_call){.phone_number = dl->signup.phone_number,
+                                  .list_number = dl->signup.list_number,
+                                  .traceparent = record_header_value(&dl->record, "traceparent"),
+                                  .arena = &dl->arena,
+                                  .done = read_done,
+                                  .owner = pipeline};
+    if (pipeline->ports.contacts->read(pipeline->ports.contacts_ctx, &dl->read) != PORT_OK)
+        return false;
+    pipeline->counters.reads++;
+    delivery_move(pipeline, dl, DELIVERY_READING);
+    return true;
+}
+
+static bool upsert_start(struct pipeline *pipeline, struct delivery *dl, bool guard)
+{
     dl->request = dl->signup.body;
-    bool guard = dl->maybe_sent && !PLANTED(UNGUARDED_RESEND);
     if (guard && !call_guard(pipeline, dl))
         return false;
     dl->call = (struct upsert_call){.body = dl->request,
@@ -187,16 +213,36 @@ static bool call_start(struct pipeline *pipeline, struct delivery *dl)
                                     .owner = pipeline};
     if (pipeline->ports.contacts->upsert(pipeline->ports.contacts_ctx, &dl->call) != PORT_OK)
         return false;
-    dl->probe = gate_enter(&pipeline->upsert, pipeline->now);
     dl->calls++;
-    dl->called_at = pipeline->wall;
     pipeline->counters.calls++;
     delivery_move(pipeline, dl, DELIVERY_CALLING);
     return true;
 }
 
+static bool call_start(struct pipeline *pipeline, struct delivery *dl)
+{
+    assert(dl->claimed);
+    bool guard = dl->maybe_sent && !PLANTED(UNGUARDED_RESEND);
+    bool reads = guard && asks_whatever_was(dl) && !dl->read_over;
+    if (reads ? !read_start(pipeline, dl) : !upsert_start(pipeline, dl, guard))
+        return false;
+    dl->tries++;
+    dl->called_at = pipeline->wall;
+    dl->validates = !reads && dl->signup.use_validation && gate_admits(&pipeline->validate, pipeline->now);
+    dl->probe = gate_enter(&pipeline->upsert, pipeline->now);
+    dl->validate_probe = dl->validates && gate_enter(&pipeline->validate, pipeline->now);
+    if (dl->probe || dl->validate_probe) {
+        uint64_t trouble = pipeline_trouble(pipeline);
+        dl->probes = dl->probed_in == trouble ? dl->probes + 1 : 1;
+        dl->probed_in = trouble;
+    }
+    return true;
+}
+
 void call_start_all(struct pipeline *pipeline)
 {
+    size_t waiting = 0; /* for the validate route's next probe */
+    pipeline->admitted_next = MONO_NEVER;
     foreach_list(pipeline, DELIVERY_ADMITTED, dl, next)
     {
         assert(!delivery_is_leaving(pipeline, dl));
@@ -204,9 +250,26 @@ void call_start_all(struct pipeline *pipeline)
             return; /* those that are leaving were let go by the revoke or the drain itself */
         if (!lease_suffices(pipeline, dl))
             continue; /* lease.c extends it, or learns that it is lost */
+        if (!validation_admits(pipeline, dl, &waiting))
+            continue;
         if (!call_start(pipeline, dl)) {
             gate_hold_until(&pipeline->upsert, mono_add(pipeline->now, CONTACTS_AWAY_US));
             return;
         }
     }
+}
+
+mono_us_t calls_next(const struct pipeline *pipeline)
+{
+    if (!list_count(pipeline, DELIVERY_ADMITTED))
+        return MONO_NEVER;
+    /* Admitted while the gate is open: they wait for their lease, which lease_next() knows. */
+    mono_us_t gate = gate_next(&pipeline->upsert, pipeline->now);
+    mono_us_t next = pipeline->admitted_next;
+    if (gate.us > pipeline->now.us) {
+        next = mono_earlier(next, gate);
+        if (next.us < gate.us) /* nothing starts before the gate admits */
+            next = gate;
+    }
+    return next;
 }

@@ -7,6 +7,7 @@
 
 #define ASK_AGAIN_BASE_US (200 * US_PER_MS)
 #define ASK_AGAIN_CAP_US (1 * US_PER_S)
+#define BEHIND_US (1 * US_PER_S) /* looked at again after so long; the end of the one before makes it due at once */
 
 static struct delivery *owner_of(struct claim_item *item)
 {
@@ -24,7 +25,7 @@ struct claim_token token_new(struct pipeline *pipeline)
 
 bool delivery_is_leaving(const struct pipeline *pipeline, const struct delivery *dl)
 {
-    return pipeline->draining || dl->window->state != WINDOW_ACTIVE;
+    return pipeline->draining || (dl->window && dl->window->state != WINDOW_ACTIVE);
 }
 
 static void ask_again(struct pipeline *pipeline, struct delivery *dl)
@@ -76,14 +77,31 @@ static void claim_poisoned(struct pipeline *pipeline, struct delivery *dl)
     delivery_move(pipeline, dl, DELIVERY_READY);
 }
 
+/* An earlier event of the contact is parked: this one joins it in the ledger, where any worker finds them in their order. */
+static void claim_behind(struct pipeline *pipeline, struct delivery *dl)
+{
+    if (delivery_is_leaving(pipeline, dl)) {
+        record_decide(pipeline, dl, RECORD_RELEASED);
+        return;
+    }
+    pipeline->counters.behind++;
+    record_park(pipeline, dl, BEHIND_US);
+}
+
 static void claim_given(struct pipeline *pipeline, struct delivery *dl, mono_us_t sent_at)
 {
     dl->claimed = true;
     dl->lease_until = mono_add(sent_at, pipeline->config.lease_us);
     dl->maybe_sent = dl->maybe_sent || dl->claim.maybe_sent;
     dl->attempts = dl->calls_before = dl->claim.attempts;
-    dl->calls = 0;
+    dl->claimed_at = sent_at;
+    dl->age_us = dl->claim.age_us;
+    dl->calls = dl->tries = dl->counted = dl->reads_failed = 0;
     dl->failures = 0;
+    if (dl->claim.answer == CLAIM_BEHIND && !PLANTED(OVERTAKES_PARKED)) {
+        claim_behind(pipeline, dl);
+        return;
+    }
     if (dl->signup.death != DEATH_NONE)
         record_decide(pipeline, dl, RECORD_DEAD);
     else if (delivery_is_leaving(pipeline, dl))
@@ -96,6 +114,7 @@ static void claim_answered(struct pipeline *pipeline, struct delivery *dl, mono_
 {
     switch (dl->claim.answer) {
     case CLAIM_GO:
+    case CLAIM_BEHIND:
         claim_given(pipeline, dl, sent_at);
         return;
     case CLAIM_SETTLED:
@@ -116,7 +135,7 @@ static void claim_answered(struct pipeline *pipeline, struct delivery *dl, mono_
     case CLAIM_POISON:
         claim_poisoned(pipeline, dl);
         return;
-    default: /* CLAIM_BUSY, CLAIM_BEHIND: nothing of ours was written */
+    default: /* CLAIM_BUSY: nothing of ours was written */
         ask_again(pipeline, dl);
     }
 }
@@ -261,6 +280,7 @@ void claim_flush(struct pipeline *pipeline)
             ledger_failed(pipeline);
             return;
         }
+        ledger_spend(pipeline);
         slot->busy = true;
         pipeline->counters.claims++;
         for (size_t i = 0; i < count; i++) {

@@ -22,13 +22,15 @@ const char *delivery_state_str(enum delivery_state state)
 #define TO(name) (1u << DELIVERY_##name)
 /* From each state, where may it go? Everything else is a bug (I1). */
 static const unsigned legal[DELIVERY_STATE_COUNT] = {
-    [DELIVERY_NEW] = TO(QUEUED) | TO(READY),
+    [DELIVERY_NEW] = TO(QUEUED) | TO(READY) | TO(HELD),
     [DELIVERY_QUEUED] = TO(READY) | TO(DONE),
+    [DELIVERY_HELD] = TO(ADMITTED) | TO(RECORDABLE) | TO(DONE),
     [DELIVERY_READY] = TO(CLAIMING) | TO(DONE),
     [DELIVERY_CLAIMING] = TO(READY) | TO(WAITING) | TO(ADMITTED) | TO(RECORDABLE) | TO(DONE),
     [DELIVERY_WAITING] = TO(READY) | TO(DONE),
-    [DELIVERY_ADMITTED] = TO(CALLING) | TO(RECORDABLE) | TO(READY) | TO(DONE),
+    [DELIVERY_ADMITTED] = TO(CALLING) | TO(READING) | TO(RECORDABLE) | TO(READY) | TO(DONE),
     [DELIVERY_CALLING] = TO(BACKOFF) | TO(RECORDABLE),
+    [DELIVERY_READING] = TO(BACKOFF) | TO(ADMITTED) | TO(RECORDABLE),
     [DELIVERY_BACKOFF] = TO(ADMITTED) | TO(RECORDABLE) | TO(READY) | TO(DONE),
     [DELIVERY_RECORDABLE] = TO(RECORDING),
     [DELIVERY_RECORDING] = TO(RECORDABLE) | TO(READY) | TO(DONE),
@@ -56,7 +58,12 @@ void delivery_move(struct pipeline *pipeline, struct delivery *dl, enum delivery
         heap_remove(&pipeline->due, dl);
     dl->state = to;
     dl->state_since = pipeline->now;
-    DL_APPEND(pipeline->lists[to].head, dl);
+    /* What was taken up goes before the fresh ones, of which far more may be admitted: as only so many are taken up at a time, the two share
+     * the calls about evenly. */
+    if (to == DELIVERY_ADMITTED && dl->taken_up)
+        DL_PREPEND(pipeline->lists[to].head, dl);
+    else
+        DL_APPEND(pipeline->lists[to].head, dl);
     pipeline->lists[to].count++;
     if (pipeline->ports.observer) {
         const struct observation seen = {
@@ -98,16 +105,17 @@ void delivery_destroy(struct pipeline *pipeline, struct delivery *dl)
     free(dl);
 }
 
-/* What an ordinary delivery grows to: three blocks of its arena (2 + 4 + 8 KiB) with the reply, a guarded body and ATTEMPTS_KEPT attempts. It is
- * charged from the beginning, because what has been admitted cannot be sent away when it grows. */
-#define GROWN_BYTES ((size_t)14 << 10)
-
 void delivery_count_memory(struct pipeline *pipeline, struct delivery *dl)
 {
-    size_t held = dl->arena.held_bytes > GROWN_BYTES ? dl->arena.held_bytes : GROWN_BYTES;
+    size_t held = dl->arena.held_bytes > DELIVERY_GROWN_BYTES ? dl->arena.held_bytes : DELIVERY_GROWN_BYTES;
     size_t bytes = sizeof *dl + held;
     pipeline->memory_bytes += bytes - dl->counted_bytes;
     dl->counted_bytes = bytes;
+}
+
+int64_t delivery_age_us(const struct pipeline *pipeline, const struct delivery *dl)
+{
+    return dl->age_us + (pipeline->now.us - dl->claimed_at.us);
 }
 
 static int by_event_id(const void *a, const void *b)

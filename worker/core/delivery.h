@@ -19,11 +19,13 @@ struct window;
 #define DELIVERY_STATES(X)                                                                                             \
     X(NEW, "being admitted")                                                                                           \
     X(QUEUED, "waits behind an earlier event of the same contact")                                                     \
+    X(HELD, "was taken up and waits behind another event of the same contact")                                         \
     X(READY, "waits to be claimed in the ledger")                                                                      \
     X(CLAIMING, "is being claimed in the ledger")                                                                      \
     X(WAITING, "waits for a claim that another worker holds")                                                          \
     X(ADMITTED, "waits for a free call")                                                                               \
     X(CALLING, "is being answered by the API")                                                                         \
+    X(READING, "has its contact read back from the API")                                                               \
     X(BACKOFF, "waits for its next try")                                                                               \
     X(RECORDABLE, "waits to be recorded in the ledger")                                                                \
     X(RECORDING, "is being recorded in the ledger")                                                                    \
@@ -47,6 +49,7 @@ struct delivery {
     size_t heap_index;                      /* in the due heap; HEAP_NONE */
     mono_us_t due;
 
+    bool taken_up;         /* it was parked and came from the ledger: it has no window */
     struct window *window; /* of the assignment it came with; NULL once finished */
     uint64_t slot;         /* in the window */
     unsigned pins;         /* operations that still point here: a finished delivery is freed without any */
@@ -63,31 +66,48 @@ struct delivery {
     struct claim_token token;
     mono_us_t lease_until; /* no later than the server's: counted from before the statement was sent */
     struct claim_item claim;
+    mono_us_t claimed_at;
+    int64_t age_us;        /* of the event, at claimed_at */
 
     /* the calls */
     int attempts;      /* the row's counter: calls answered for the event's own sake */
     int calls_before;  /* the counter when the claim was given */
-    int calls;         /* started under this claim */
+    int calls;         /* upserts started under this claim */
+    int tries;         /* calls of any kind started under this claim */
+    int counted;       /* failures under this claim that spent an attempt */
     unsigned failures; /* in a row, for the backoff */
     bool maybe_sent;
     bool guard_warned;
-    bool probe; /* this call is the breaker's */
+    bool validates;      /* this call has a credit of the validate route too */
+    bool probe;          /* this call is the breaker's, on the upsert route */
+    bool validate_probe; /* and on the validate route */
+    uint64_t probed_in;  /* pipeline_trouble() in which it has probed */
+    unsigned probes;     /* how often */
     wall_us_t called_at;
     struct upsert_call call;
+    struct read_call read;
+    bool read_over;     /* read back, or given up */
+    int reads_failed;
     bool answered; /* done() was called; the next tick acts on it */
     struct delivery *answered_next; /* in the pipeline's list of answered calls */
     bool has_outcome;
     struct outcome outcome; /* of the last call, or of the local rejection */
     struct slice request;   /* the body last sent */
-    struct slice guarded_body; /* written at the first resend; absent before */
+    struct slice guarded_body; /* written at the first resend, and anew when what it says changes; absent before */
     struct attempt *attempts_first, *attempts_last;
     int attempts_kept;
 
     /* the record */
     enum record_state fate; /* valid from RECORDABLE on */
     bool bare;
+    int64_t due_in_us; /* parked: for so long */
     struct record_item recording;
 };
+
+/* What an ordinary delivery grows to: three blocks of its arena (2 + 4 + 8 KiB) with the reply, a guarded body and ATTEMPTS_KEPT attempts. It is
+ * charged from the beginning, because what has been admitted cannot be sent away when it grows. */
+#define DELIVERY_GROWN_BYTES ((size_t)14 << 10)
+#define DELIVERY_BYTES (sizeof(struct delivery) + DELIVERY_GROWN_BYTES)
 
 struct delivery_list {
     struct delivery *head;
@@ -107,6 +127,9 @@ void delivery_destroy(struct pipeline *pipeline, struct delivery *dl);
 /* The order and the uniqueness that every batch for the ledger has (ports.h): sorts by event id and keeps the first of each id in front. Gives
  * how many are kept. */
 size_t delivery_sort_unique(struct delivery **items, size_t count);
+
+/* How long the event has been alive, as the ledger counts it. */
+int64_t delivery_age_us(const struct pipeline *pipeline, const struct delivery *dl);
 
 /* Counts arena growth since the last time in the memory budget. */
 void delivery_count_memory(struct pipeline *pipeline, struct delivery *dl);

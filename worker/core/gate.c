@@ -1,4 +1,5 @@
-/* Gate of a route. The breaker opens when the latest results are all systemic and speak of several events; then one probe at a time. */
+/* Gate of a route. The breaker opens when the latest results are all systemic and speak of several events; then one probe at a time. The
+ * number of credits grows while the latency holds, is halved when the server asks for less, and starts low after a breaker. */
 #include "gate.h"
 
 #include <assert.h>
@@ -6,12 +7,87 @@
 #include <string.h>
 
 #define OPEN_AFTER 10 /* systemic failures in a row */
+#define LOW_SHARE 16  /* of the credits: with how many a route begins again after a breaker */
+#define LATENCY_SLACK_US (20 * US_PER_MS) /* noise that does not stop the growth */
+#define SHRINK_PAUSE_MIN_US (200 * US_PER_MS)
 
-void gate_init(struct gate *gate, const char *route, size_t limit)
+void gate_init(struct gate *gate, const char *route, size_t limit_max, int64_t rate)
 {
-    assert(limit > 0);
-    *gate = (struct gate){.route = route, .limit = limit};
+    assert(limit_max > 0 && rate >= 0);
+    *gate = (struct gate){.route = route,
+                          .limit_max = limit_max,
+                          .limit = limit_max,
+                          .threshold = limit_max,
+                          .pace_us = rate ? (US_PER_S + rate - 1) / rate : 0};
 }
+
+/* ---- rate: the generic cell rate algorithm, one number of state */
+
+bool gate_pace_admits(const struct gate *gate, mono_us_t now)
+{
+    return !gate->pace_us || mono_reached(now, gate_pace_next(gate));
+}
+
+void gate_pace_spend(struct gate *gate, size_t count, mono_us_t now)
+{
+    if (!gate->pace_us)
+        return;
+    if (gate->pace_next.us < now.us)
+        gate->pace_next = now;
+    gate->pace_next = mono_add(gate->pace_next, gate->pace_us * (int64_t)count);
+}
+
+mono_us_t gate_pace_next(const struct gate *gate)
+{
+    return (mono_us_t){gate->pace_next.us - (gate->pace_us < GATE_BURST_US ? GATE_BURST_US : 0)};
+}
+
+/* ---- adaptive concurrency */
+
+static void learn_latency(struct gate *gate, int64_t duration_us)
+{
+    if (duration_us <= 0)
+        return;
+    if (!gate->latency_us)
+        gate->latency_us = gate->latency_floor_us = duration_us;
+    gate->latency_us += (duration_us - gate->latency_us) / 16;
+    if (duration_us < gate->latency_floor_us)
+        gate->latency_floor_us = duration_us;
+    else
+        gate->latency_floor_us += (duration_us - gate->latency_floor_us) / 1024;
+}
+
+static void grow(struct gate *gate)
+{
+    if (gate->limit >= gate->limit_max || gate->latency_us > gate->latency_floor_us * 2 + LATENCY_SLACK_US)
+        return;
+    gate->grown++;
+    if (gate->limit >= gate->threshold && gate->grown < gate->limit)
+        return;
+    gate->limit++;
+    gate->grown = 0;
+}
+
+/* Once a round trip: the answers of one burst all say the same. */
+static void shrink(struct gate *gate, mono_us_t now)
+{
+    int64_t pause = gate->latency_us > SHRINK_PAUSE_MIN_US ? gate->latency_us : SHRINK_PAUSE_MIN_US;
+    if (gate->shrunk_at.us && !mono_reached(now, mono_add(gate->shrunk_at, pause)))
+        return;
+    gate->shrunk_at = now;
+    gate->limit = gate->limit > 1 ? gate->limit / 2 : 1;
+    gate->threshold = gate->limit;
+    gate->grown = 0;
+}
+
+static void begin_low(struct gate *gate)
+{
+    gate->limit = gate->limit_max > LOW_SHARE ? gate->limit_max / LOW_SHARE : 1;
+    gate->threshold = gate->limit_max;
+    gate->grown = 0;
+}
+
+/* ---- the breaker */
 
 bool gate_is_open(const struct gate *gate)
 {
@@ -20,7 +96,7 @@ bool gate_is_open(const struct gate *gate)
 
 bool gate_admits(const struct gate *gate, mono_us_t now)
 {
-    if (!mono_reached(now, gate->held_until))
+    if (!mono_reached(now, gate->held_until) || !gate_pace_admits(gate, now))
         return false;
     switch (gate->state) {
     case GATE_CLOSED_OK:
@@ -37,6 +113,7 @@ bool gate_enter(struct gate *gate, mono_us_t now)
 {
     assert(gate_admits(gate, now));
     gate->in_flight++;
+    gate_pace_spend(gate, 1, now);
     if (gate->state != GATE_BROKEN)
         return false;
     gate->state = GATE_PROBING;
@@ -93,30 +170,53 @@ static void gate_mend(struct gate *gate)
     gate->probes_failed = 0;
     gate->ring_used = gate->ring_next = 0;
     gate->why[0] = '\0';
+    begin_low(gate);
 }
 
-int gate_leave(struct gate *gate, bool probe, enum gate_result result, uint64_t who, const char *why, int64_t wait_us,
-               mono_us_t now)
+static bool is_sound(enum gate_result result)
+{
+    return result == GATE_SOUND || result == GATE_THROTTLED;
+}
+
+/* A straggler that was let in before the break says nothing new, unless it says that the route works. */
+static int leave_broken(struct gate *gate, const struct gate_report *report, mono_us_t now)
+{
+    if (is_sound(report->result)) {
+        gate_mend(gate);
+        return -1;
+    }
+    if (!report->probe)
+        return 0;
+    if (report->result == GATE_SILENT) {
+        gate->state = GATE_BROKEN;
+        gate->next_probe = mono_add(now, GATE_PROBE_MIN_US);
+        return 0;
+    }
+    gate->probes_failed++;
+    gate_break(gate, report->why, report->wait_us, now);
+    return 0;
+}
+
+int gate_leave(struct gate *gate, const struct gate_report *report, mono_us_t now)
 {
     assert(gate->in_flight > 0);
     gate->in_flight--;
-    if (gate->state != GATE_CLOSED_OK) {
-        /* A straggler that was let in before the break says nothing new, unless it says that the route works. */
-        if (result == GATE_SOUND) {
-            gate_mend(gate);
-            return -1;
-        }
-        if (probe) {
-            gate->probes_failed++;
-            gate_break(gate, why, wait_us, now);
-        }
+    if (gate->state != GATE_CLOSED_OK)
+        return leave_broken(gate, report, now);
+    if (report->result == GATE_SILENT)
         return 0;
+    ring_put(gate, is_sound(report->result) ? 0 : report->who);
+    if (report->result == GATE_SOUND) {
+        learn_latency(gate, report->duration_us);
+        grow(gate);
+    } else if (report->result == GATE_THROTTLED) {
+        shrink(gate, now);
     }
-    ring_put(gate, result == GATE_SOUND ? 0 : who);
-    if (result == GATE_STOPPED || (result == GATE_FAILED && ring_says_broken(gate))) {
+    if (report->result == GATE_STOPPED || (report->result == GATE_FAILED && ring_says_broken(gate))) {
         gate->since = now;
+        gate->troubles++;
         gate->probes_failed = 0;
-        gate_break(gate, why, wait_us, now);
+        gate_break(gate, report->why, report->wait_us, now);
         return 1;
     }
     return 0;
@@ -133,6 +233,8 @@ mono_us_t gate_next(const struct gate *gate, mono_us_t now)
     if (gate->state == GATE_PROBING || (gate->state == GATE_CLOSED_OK && gate->in_flight >= gate->limit))
         return MONO_NEVER;
     mono_us_t next = gate->held_until;
+    if (gate->pace_us && gate_pace_next(gate).us > next.us)
+        next = gate_pace_next(gate);
     if (gate->state == GATE_BROKEN && gate->next_probe.us > next.us)
         next = gate->next_probe;
     return mono_reached(now, next) ? now : next;

@@ -14,14 +14,19 @@ static int64_t lease_low_us(const struct pipeline *pipeline)
 
 static void lease_lost(struct pipeline *pipeline, struct delivery *dl)
 {
+    if (PLANTED(TAKEN_UP_TWICE) && dl->taken_up) {
+        dl->lease_until = mono_add(pipeline->now, pipeline->config.lease_us);
+        return;
+    }
     switch (dl->state) {
+    case DELIVERY_HELD:
     case DELIVERY_ADMITTED:
     case DELIVERY_BACKOFF:
         pipeline->counters.claims_refused++;
         dl->claimed = false;
         dl->token = token_new(pipeline);
         dl->maybe_sent = dl->maybe_sent || dl->calls > 0;
-        if (delivery_is_leaving(pipeline, dl))
+        if (dl->taken_up || delivery_is_leaving(pipeline, dl)) /* taken up: it is in the ledger for whoever has it now */
             pipeline_finish(pipeline, dl, false, "abandoned");
         else
             delivery_move(pipeline, dl, DELIVERY_READY);
@@ -83,13 +88,16 @@ static bool lease_room(struct pipeline *pipeline, size_t count)
     return true;
 }
 
+/* The states in which a claim lives on without a statement of its own. */
+static const enum delivery_state holders[] = {DELIVERY_HELD,    DELIVERY_ADMITTED, DELIVERY_CALLING,
+                                              DELIVERY_READING, DELIVERY_BACKOFF,  DELIVERY_RECORDABLE};
+#define HOLDERS (sizeof holders / sizeof holders[0])
+
 static size_t lease_gather(struct pipeline *pipeline)
 {
-    static const enum delivery_state holders[] = {DELIVERY_ADMITTED, DELIVERY_CALLING, DELIVERY_BACKOFF,
-                                                  DELIVERY_RECORDABLE};
     mono_us_t low = mono_add(pipeline->now, lease_low_us(pipeline));
     size_t count = 0;
-    for (size_t i = 0; i < sizeof holders / sizeof holders[0]; i++) {
+    for (size_t i = 0; i < HOLDERS; i++) {
         if (!lease_room(pipeline, count + list_count(pipeline, holders[i])))
             return 0; /* out of memory for now: the leases have room for a later try */
         foreach_list(pipeline, holders[i], dl, next)
@@ -109,11 +117,12 @@ static size_t lease_gather(struct pipeline *pipeline)
 
 mono_us_t lease_next(const struct pipeline *pipeline)
 {
-    bool any = list_count(pipeline, DELIVERY_ADMITTED) || list_count(pipeline, DELIVERY_CALLING) ||
-               list_count(pipeline, DELIVERY_BACKOFF) || list_count(pipeline, DELIVERY_RECORDABLE);
+    bool any = false;
+    for (size_t i = 0; i < HOLDERS && !any; i++)
+        any = list_count(pipeline, holders[i]) > 0;
     if (!any || pipeline->leasing)
         return MONO_NEVER;
-    return ledger_admits(pipeline) ? pipeline->next_lease : pipeline->ledger_retry_at;
+    return ledger_when(pipeline, pipeline->next_lease);
 }
 
 void lease_extend_all(struct pipeline *pipeline)
@@ -134,6 +143,7 @@ void lease_extend_all(struct pipeline *pipeline)
         ledger_failed(pipeline);
         return;
     }
+    ledger_spend(pipeline);
     pipeline->leasing = true;
     for (size_t i = 0; i < count; i++)
         pipeline->lease_owners[i]->pins++;

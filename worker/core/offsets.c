@@ -159,7 +159,7 @@ mono_us_t offsets_next(const struct pipeline *pipeline)
 static void let_go(struct pipeline *pipeline)
 {
     static const enum delivery_state unclaimed[] = {DELIVERY_QUEUED, DELIVERY_READY, DELIVERY_WAITING};
-    static const enum delivery_state claimed[] = {DELIVERY_ADMITTED, DELIVERY_BACKOFF};
+    static const enum delivery_state claimed[] = {DELIVERY_HELD, DELIVERY_ADMITTED, DELIVERY_BACKOFF};
     for (size_t i = 0; i < sizeof unclaimed / sizeof unclaimed[0]; i++) {
         foreach_list(pipeline, unclaimed[i], dl, next)
         {

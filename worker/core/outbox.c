@@ -7,6 +7,8 @@
 #include <assert.h>
 
 #define OUTBOX_BATCH 100
+#define OUTBOX_PROBE 10 /* letters at a time while none gets through: enough that one unfit letter does not speak for all */
+#define OUTBOX_REFUSED_US (30 * US_PER_S) /* a letter that is refused while others are taken stands back for so long */
 #define OUTBOX_ARENA_BYTES ((size_t)16 << 20)
 #define OUTBOX_LEASE_US (40 * US_PER_S) /* a publish ends within 35 s (kafka/dead_letter.h) */
 #define OUTBOX_PAUSE_BASE_US (500 * US_PER_MS)
@@ -19,9 +21,7 @@ static void outbox_pause(struct pipeline *pipeline, struct outbox *box, const ch
         box->trouble_since = pipeline->now;
         pipeline_observe(pipeline, OBSERVED_WAIT, NULL, "dead_letter", why, 0);
     }
-    int64_t pause =
-        backoff_us(&pipeline->random, OUTBOX_PAUSE_BASE_US, OUTBOX_PAUSE_CAP_US, box->failures++) + OUTBOX_PAUSE_BASE_US;
-    box->next_sweep = mono_add(pipeline->now, pause);
+    box->next_sweep = mono_add(pipeline->now, box->pause_us);
     box->kicked = false;
 }
 
@@ -39,6 +39,14 @@ static void ledger_done(struct pipeline *pipeline, enum ledger_result result)
     pipeline->wants_tick = true;
 }
 
+static bool any_published(const struct outbox_mark_op *op)
+{
+    bool any = false;
+    for (size_t i = 0; i < op->count; i++)
+        any = any || op->letters[i].published;
+    return any;
+}
+
 static void mark_done(struct outbox_mark_op *op, enum ledger_result result)
 {
     ledger_done(op->owner, result);
@@ -54,12 +62,10 @@ static void mark_take_answer(struct pipeline *pipeline, struct outbox *box)
             outbox_reset(box);
         return;
     }
-    bool all = true;
-    for (size_t i = 0; i < op->count; i++)
-        all = all && op->letters[i].published;
+    bool none = !any_published(op);
     outbox_reset(box);
-    if (!all) {
-        outbox_pause(pipeline, box, "the dead-letter topic does not take all letters; they stay due in the ledger");
+    if (none) {
+        outbox_pause(pipeline, box, "the dead-letter topic takes no letters");
         return;
     }
     if (box->trouble)
@@ -72,15 +78,24 @@ static void outbox_mark(struct pipeline *pipeline, struct outbox *box)
 {
     if (!ledger_admits(pipeline))
         return;
+    int64_t retry_in_us = OUTBOX_REFUSED_US;
+    if (!any_published(&(struct outbox_mark_op){.letters = box->take.letters, .count = box->take.count})) {
+        box->pause_us =
+            backoff_us(&pipeline->random, OUTBOX_PAUSE_BASE_US, OUTBOX_PAUSE_CAP_US, box->failures++) + OUTBOX_PAUSE_BASE_US;
+        retry_in_us = box->pause_us;
+    }
     box->mark = (struct outbox_mark_op){.letters = box->take.letters,
                                         .count = box->take.count,
+                                        .retry_in_us = pipeline->draining ? 0 : retry_in_us,
                                         .token = box->take.token,
                                         .done = mark_done,
                                         .owner = pipeline};
-    if (pipeline->ports.ledger->outbox_mark(pipeline->ports.ledger_ctx, &box->mark) == PORT_OK)
-        box->state = OUTBOX_MARKING;
-    else
+    if (pipeline->ports.ledger->outbox_mark(pipeline->ports.ledger_ctx, &box->mark) != PORT_OK) {
         ledger_failed(pipeline);
+        return;
+    }
+    ledger_spend(pipeline);
+    box->state = OUTBOX_MARKING;
 }
 
 static void publish_done(struct publish_op *op)
@@ -107,9 +122,10 @@ static void outbox_publish(struct pipeline *pipeline, struct outbox *box)
     }
     box->publish = (struct publish_op){
         .letters = box->take.letters, .count = box->take.count, .done = publish_done, .owner = pipeline};
-    if (pipeline->ports.dead_letter->publish(pipeline->ports.dead_letter_ctx, &box->publish) == PORT_OK)
+    if (pipeline->ports.dead_letter->publish(pipeline->ports.dead_letter_ctx, &box->publish) == PORT_OK) {
+        gate_pace_spend(&pipeline->letter_pace, box->take.count, pipeline->now);
         box->state = OUTBOX_PUBLISHING;
-    else
+    } else
         box->state = OUTBOX_PUBLISHED; /* none is published: their leases are given back, a later sweep finds them */
 }
 
@@ -138,7 +154,7 @@ static void outbox_take(struct pipeline *pipeline, struct outbox *box)
 {
     bool due = mono_reached(pipeline->now, box->next_sweep);
     bool wanted = due || (box->kicked && !box->trouble);
-    if (!wanted || !ledger_admits(pipeline) || pipeline->draining)
+    if (!wanted || !ledger_admits(pipeline) || pipeline->draining || !gate_pace_admits(&pipeline->letter_pace, pipeline->now))
         return;
     if (PLANTED(UNSWEPT_OUTBOX) && !box->kicked) {
         box->next_sweep = mono_add(pipeline->now, pipeline->config.outbox_interval_us);
@@ -147,7 +163,7 @@ static void outbox_take(struct pipeline *pipeline, struct outbox *box)
     box->kicked = false;
     box->next_sweep = mono_add(pipeline->now, pipeline->config.outbox_interval_us);
     arena_init(&box->arena, OUTBOX_ARENA_BYTES);
-    box->take = (struct outbox_take_op){.limit = OUTBOX_BATCH,
+    box->take = (struct outbox_take_op){.limit = box->trouble ? OUTBOX_PROBE : OUTBOX_BATCH,
                                         .lease_us = OUTBOX_LEASE_US,
                                         .token = token_new(pipeline),
                                         .arena = &box->arena,
@@ -155,6 +171,7 @@ static void outbox_take(struct pipeline *pipeline, struct outbox *box)
                                         .owner = pipeline};
     box->lease_until = mono_add(pipeline->now, OUTBOX_LEASE_US);
     if (pipeline->ports.ledger->outbox_take(pipeline->ports.ledger_ctx, &box->take) == PORT_OK) {
+        ledger_spend(pipeline);
         box->state = OUTBOX_TAKING;
         return;
     }
@@ -178,23 +195,32 @@ void outbox_kick(struct pipeline *pipeline)
     pipeline->outbox.kicked = true;
 }
 
+bool outbox_asks(const struct pipeline *pipeline)
+{
+    return pipeline->outbox.state == OUTBOX_TAKING || pipeline->outbox.state == OUTBOX_MARKING;
+}
+
+/* Letters that a topic in trouble has not taken yet are not worth a shutdown's patience: they are due again after their lease. */
 bool outbox_idle(const struct pipeline *pipeline)
 {
-    return pipeline->outbox.state == OUTBOX_IDLE;
+    const struct outbox *box = &pipeline->outbox;
+    return box->state == OUTBOX_IDLE || (box->state == OUTBOX_PUBLISHING && box->trouble);
 }
 
 mono_us_t outbox_next(const struct pipeline *pipeline)
 {
     const struct outbox *box = &pipeline->outbox;
-    if (box->state == OUTBOX_PUBLISHED && !ledger_admits(pipeline))
-        return pipeline->ledger_retry_at;
-    if (box->state == OUTBOX_TAKEN || box->state == OUTBOX_PUBLISHED)
+    if (box->state == OUTBOX_TAKEN)
         return pipeline->now;
+    if (box->state == OUTBOX_PUBLISHED)
+        return ledger_when(pipeline, pipeline->now);
     if (box->state != OUTBOX_IDLE || pipeline->draining)
         return MONO_NEVER;
-    if (pipeline->ledger_away)
-        return pipeline->ledger_retry_at;
-    return box->kicked && !box->trouble ? pipeline->now : box->next_sweep;
+    mono_us_t wanted = box->kicked && !box->trouble ? pipeline->now : box->next_sweep;
+    if (pipeline->ledger_away) /* ledger_probe() makes it due */
+        wanted = pipeline->now;
+    mono_us_t pace = pipeline->letter_pace.pace_us ? gate_pace_next(&pipeline->letter_pace) : pipeline->now;
+    return ledger_when(pipeline, pace.us > wanted.us ? pace : wanted);
 }
 
 void outbox_take_answers(struct pipeline *pipeline)

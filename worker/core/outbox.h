@@ -16,6 +16,7 @@ struct outbox {
     bool kicked;         /* a row has become dead since the last take */
     mono_us_t next_sweep;
     unsigned failures;   /* in a row */
+    int64_t pause_us;    /* the present one, while in trouble */
     mono_us_t lease_until;
     mono_us_t trouble_since;
     bool trouble;
@@ -31,7 +32,9 @@ void outbox_kick(struct pipeline *pipeline);
 void outbox_take_answers(struct pipeline *pipeline);
 void outbox_tick(struct pipeline *pipeline);
 mono_us_t outbox_next(const struct pipeline *pipeline);
-/* Nothing is under way. */
+/* A statement of it is under way. */
+bool outbox_asks(const struct pipeline *pipeline);
+/* Nothing is under way that is worth waiting for. */
 bool outbox_idle(const struct pipeline *pipeline);
 
 #endif

@@ -1,11 +1,14 @@
 /* The pipeline: the order of the stages, the one tick, admission and the end of a delivery.
  *
+ *            parked and due, from the ledger: NEW ─> HELD ──┐
+ *                                                    (lane) v
  *   take ─> NEW ─> QUEUED ─> READY ─> CLAIMING ─> ADMITTED ─> CALLING ─> RECORDABLE ─> RECORDING ─> DONE
  *                     (lane)   ^          │          ^  │         │          ^    ^         │
  *                              │          v          │  │         v          │    └─────────┤ ledger away: as it is (I8)
  *                              ├──────  WAITING      └──┼───── BACKOFF ──────┤
- *                              │   (claimed elsewhere)  └────────────────────┘ (given back, or dead without a call)
+ *                              │   (claimed elsewhere)  └────────────────────┘ (given back, parked or dead without a call)
  *                              └──────────────── the claim was lost ────────────────────────┘
+ *   READING (the contact is read back before a guarded resend) stands beside CALLING.
  *
  * Invariants:
  *  I1  one state, one list: delivery_move() is the only writer and knows the legal moves.
@@ -37,6 +40,14 @@ void pipeline_config_defaults(struct pipeline_config *config)
     *config = (struct pipeline_config){
         .backoff_base_us = 200 * US_PER_MS,
         .backoff_cap_us = 5 * US_PER_S,
+        .inline_attempts = 4,
+        .park_base_us = 60 * US_PER_S,
+        .park_cap_us = 3600 * US_PER_S,
+        .max_age_us = 24 * 3600 * US_PER_S,
+        .max_attempts = 30,
+        .billing_step_us = 3600 * US_PER_S,
+        .on_billing = ON_BILLING_PARK,
+        .fuse = 20,
         .retry_after_cap_us = 15 * 60 * US_PER_S,
         .max_in_flight = 256,
         .memory_bytes = (size_t)256 << 20,
@@ -47,6 +58,7 @@ void pipeline_config_defaults(struct pipeline_config *config)
         .commit_interval_us = 1 * US_PER_S,
         .revoke_drain_us = 2 * US_PER_S,
         .outbox_interval_us = 5 * US_PER_S,
+        .due_interval_us = 2 * US_PER_S,
     };
 }
 
@@ -72,9 +84,14 @@ struct pipeline *pipeline_create(const struct pipeline_config *config, const str
     pipeline->ports = *ports;
     pipeline->random.state = config->seed;
     pipeline->token_head = random_next(&pipeline->random);
-    gate_init(&pipeline->upsert, "upsert", config->max_in_flight);
+    gate_init(&pipeline->upsert, "upsert", config->max_in_flight, config->rate_upsert);
+    gate_init(&pipeline->validate, "validate", config->max_in_flight, config->rate_validate);
+    gate_init(&pipeline->ledger_pace, "ledger", CLAIM_OPS + RECORD_OPS, config->rate_ledger);
+    gate_init(&pipeline->letter_pace, "dead_letter", 1, config->rate_dead_letter);
+    pipeline->admitted_next = MONO_NEVER;
     pipeline->answered_end = &pipeline->answered;
     outbox_init(pipeline);
+    due_init(pipeline);
     pipeline->intake_open = true;
     pipeline->intake_why = "";
     if (!batches_create(pipeline)) {
@@ -102,6 +119,7 @@ void pipeline_destroy(struct pipeline *pipeline)
     DL_FOREACH_SAFE(pipeline->windows, window, next) { window_destroy(window); }
     heap_fini(&pipeline->due);
     outbox_fini(pipeline);
+    due_fini(pipeline);
     for (size_t i = 0; i < CLAIM_OPS; i++)
         free(pipeline->claims[i].items);
     for (size_t i = 0; i < RECORD_OPS; i++)
@@ -124,7 +142,7 @@ void pipeline_observe(struct pipeline *pipeline, enum observed what, const struc
 }
 
 /* Crash-only: what is in memory is in the topic and the ledger as well, and comes back with the next start. */
-static _Noreturn void out_of_memory(void)
+_Noreturn void out_of_memory(void)
 {
     fputs("signup-worker: out of memory: stopping; nothing is lost, unfinished events are read again after the restart\n",
           stderr);
@@ -133,9 +151,41 @@ static _Noreturn void out_of_memory(void)
 
 /* ---- the ledger as a route */
 
+size_t pipeline_statements(const struct pipeline *pipeline)
+{
+    size_t count = (size_t)pipeline->leasing + pipeline->due_box.taking + outbox_asks(pipeline);
+    for (size_t i = 0; i < CLAIM_OPS; i++)
+        count += pipeline->claims[i].busy;
+    for (size_t i = 0; i < RECORD_OPS; i++)
+        count += pipeline->records[i].busy;
+    return count;
+}
+
+mono_us_t ledger_next(const struct pipeline *pipeline)
+{
+    mono_us_t next = pipeline->ledger_retry_at;
+    if (pipeline->ledger_pace.pace_us && gate_pace_next(&pipeline->ledger_pace).us > next.us)
+        next = gate_pace_next(&pipeline->ledger_pace);
+    return next;
+}
+
+/* Away: one statement at a time finds out whether it is back. */
 bool ledger_admits(const struct pipeline *pipeline)
 {
-    return mono_reached(pipeline->now, pipeline->ledger_retry_at);
+    return mono_reached(pipeline->now, ledger_next(pipeline)) && !(pipeline->ledger_away && pipeline_statements(pipeline));
+}
+
+mono_us_t ledger_when(const struct pipeline *pipeline, mono_us_t wanted)
+{
+    if (pipeline->ledger_away && pipeline_statements(pipeline))
+        return MONO_NEVER;
+    mono_us_t next = ledger_next(pipeline);
+    return next.us > wanted.us ? next : wanted;
+}
+
+void ledger_spend(struct pipeline *pipeline)
+{
+    gate_pace_spend(&pipeline->ledger_pace, 1, pipeline->now);
 }
 
 void ledger_failed(struct pipeline *pipeline)
@@ -210,24 +260,27 @@ static void complete_in_present_window(struct pipeline *pipeline, const struct d
 void pipeline_finish(struct pipeline *pipeline, struct delivery *dl, bool answered, const char *fate)
 {
     struct window *window = dl->window;
-    if (answered && window->state != WINDOW_GONE && !PLANTED(COMMIT_BEFORE_RECORD))
+    if (answered && window && window->state != WINDOW_GONE && !PLANTED(COMMIT_BEFORE_RECORD))
         window_complete(window, dl->slot);
 #ifdef SIGNUP_PLANTED_BUGS
-    if (PLANTED(COMMIT_BEFORE_RECORD) && strcmp(fate, "settled") == 0 && window->state != WINDOW_GONE)
+    if (PLANTED(COMMIT_BEFORE_RECORD) && strcmp(fate, "settled") == 0 && window && window->state != WINDOW_GONE)
         window_complete(window, dl->slot);
-    if (PLANTED(STALE_EPOCH_COMPLETES) && window->state == WINDOW_GONE)
+    if (PLANTED(STALE_EPOCH_COMPLETES) && window && window->state == WINDOW_GONE)
         complete_in_present_window(pipeline, dl);
 #endif
     if (!answered)
         pipeline->counters.abandoned++;
     pipeline_observe(pipeline, OBSERVED_SETTLED, dl, fate, dl->has_outcome ? dl->outcome.code : "",
                      pipeline->now.us - dl->admitted_at.us);
-    window->references--;
+    if (window)
+        window->references--;
     dl->window = NULL;
+    if (dl->taken_up)
+        pipeline->due_box.held--;
     struct delivery *next = lane_leave(pipeline, dl);
     delivery_move(pipeline, dl, DELIVERY_DONE);
-    if (next && next->state == DELIVERY_QUEUED)
-        delivery_move(pipeline, next, DELIVERY_READY);
+    if (next && (next->state == DELIVERY_QUEUED || next->state == DELIVERY_HELD))
+        delivery_go(pipeline, next);
 }
 
 /* ---- intake */
@@ -236,10 +289,11 @@ static size_t runnable(const struct pipeline *pipeline)
 {
     return list_count(pipeline, DELIVERY_READY) + list_count(pipeline, DELIVERY_CLAIMING) +
            list_count(pipeline, DELIVERY_ADMITTED) + list_count(pipeline, DELIVERY_CALLING) +
+           list_count(pipeline, DELIVERY_READING) +
            list_count(pipeline, DELIVERY_RECORDABLE) + list_count(pipeline, DELIVERY_RECORDING);
 }
 
-static size_t deliveries(const struct pipeline *pipeline)
+size_t pipeline_deliveries(const struct pipeline *pipeline)
 {
     size_t count = 0;
     for (size_t state = 0; state < DELIVERY_DONE; state++)
@@ -253,10 +307,21 @@ static size_t runnable_target(const struct pipeline *pipeline)
     return pipeline->config.max_in_flight * 2 + pipeline->config.batch_max * 2;
 }
 
-/* A broken gate needs an event to probe with: without one, intake must go on. */
-static bool somebody_probes(const struct pipeline *pipeline)
+/* A broken gate needs an event to probe with, and not always the same: one that the API can never take well would hold the route for ever.
+ * So each has its turns, after which it steps aside into the ledger (answer.c), and when nobody is left one more is let in. */
+bool pipeline_can_probe(const struct pipeline *pipeline)
 {
-    return runnable(pipeline) + list_count(pipeline, DELIVERY_BACKOFF) + list_count(pipeline, DELIVERY_WAITING) > 0;
+    static const enum delivery_state callers[] = {DELIVERY_ADMITTED, DELIVERY_READY,   DELIVERY_CLAIMING, DELIVERY_CALLING,
+                                                  DELIVERY_READING,  DELIVERY_BACKOFF, DELIVERY_WAITING};
+    for (size_t i = 0; i < sizeof callers / sizeof callers[0]; i++) {
+        const struct delivery *dl;
+        DL_FOREACH(pipeline->lists[callers[i]].head, dl)
+        {
+            if (dl->probed_in != pipeline_trouble(pipeline) || dl->probes < PROBES_EACH)
+                return true;
+        }
+    }
+    return false;
 }
 
 /* Why nothing may be taken now, or NULL. */
@@ -264,15 +329,15 @@ static const char *intake_obstacle(const struct pipeline *pipeline)
 {
     /* Hysteresis; but with nothing left to finish no memory will come back: go on as soon as it is below the line. */
     bool was_full =
-        !pipeline->intake_open && deliveries(pipeline) && strcmp(pipeline->intake_why, "memory budget reached") == 0;
+        !pipeline->intake_open && pipeline_deliveries(pipeline) && strcmp(pipeline->intake_why, "memory budget reached") == 0;
     size_t high = pipeline->config.memory_bytes;
     if (pipeline->draining)
         return "shutting down";
-    if (pipeline->memory_bytes >= (was_full ? high / 4 * 3 : high) && !PLANTED(UNBOUNDED_INTAKE))
+    if (pipeline->memory_bytes + pipeline->due_box.reserved_bytes >= (was_full ? high / 4 * 3 : high) && !PLANTED(UNBOUNDED_INTAKE))
         return "memory budget reached";
     if (pipeline->ledger_away)
         return "the ledger is away";
-    if (!gate_is_open(&pipeline->upsert) && somebody_probes(pipeline))
+    if (!gate_is_open(&pipeline->upsert) && pipeline_can_probe(pipeline))
         return "the contacts API is away";
     if (runnable(pipeline) >= runnable_target(pipeline) && !PLANTED(UNBOUNDED_INTAKE))
         return "busy";
@@ -340,7 +405,7 @@ void pipeline_tick(struct pipeline *pipeline, mono_us_t now, wall_us_t wall)
     pipeline->now = now;
     pipeline->wall = wall;
     /* Every delivery may have to wait at once: with room made here a push never fails in a completion. */
-    if (!heap_reserve(&pipeline->due, deliveries(pipeline) + TAKE_PER_TICK))
+    if (!heap_reserve(&pipeline->due, pipeline_deliveries(pipeline) + TAKE_PER_TICK))
         out_of_memory();
 
     calls_take_answers(pipeline);    /* the answers before everything that they make possible */
@@ -348,10 +413,12 @@ void pipeline_tick(struct pipeline *pipeline, mono_us_t now, wall_us_t wall)
     claims_take_answers(pipeline);
     lease_take_answer(pipeline);
     outbox_take_answers(pipeline);
+    due_take_answer(pipeline);
     offsets_take_answer(pipeline);
     offsets_time_revoke(pipeline);
     wake_due(pipeline);              /* before the stages that they go to */
     intake_take(pipeline);           /* before the claims, so that they share a batch */
+    due_tick(pipeline);              /* beside the intake: what was parked is traffic too */
     call_start_all(pipeline);        /* before the flushes: the network first, it has the longest way */
     record_flush(pipeline);          /* before the claims: what is finished frees its lane's next */
     claim_flush(pipeline);           /* after the records of the same contacts were queued on the connection */
@@ -374,12 +441,10 @@ mono_us_t pipeline_next_due(const struct pipeline *pipeline)
     if (first)
         next = mono_earlier(next, first->due);
     next = mono_earlier(next, lease_next(pipeline));
-    mono_us_t gate = gate_next(&pipeline->upsert, pipeline->now);
-    /* Admitted while the gate is open: they wait for their lease, which lease_next() knows. */
-    if (list_count(pipeline, DELIVERY_ADMITTED) && gate.us > pipeline->now.us)
-        next = mono_earlier(next, gate);
-    if (!ledger_admits(pipeline))
-        next = mono_earlier(next, pipeline->ledger_retry_at);
+    next = mono_earlier(next, calls_next(pipeline));
+    next = mono_earlier(next, due_next(pipeline));
+    if (!mono_reached(pipeline->now, ledger_next(pipeline)))
+        next = mono_earlier(next, ledger_next(pipeline));
     if (!pipeline->intake_open && !pipeline->source_paused)
         next = mono_earlier(next, mono_add(pipeline->intake_closed_at, PAUSE_AFTER_US));
     return next;
@@ -412,7 +477,8 @@ void pipeline_assign(struct pipeline *pipeline, const struct partition *partitio
 
 bool pipeline_drained(const struct pipeline *pipeline)
 {
-    if (!pipeline->draining || deliveries(pipeline) || pipeline->committing || pipeline->leasing)
+    if (!pipeline->draining || pipeline_deliveries(pipeline) || pipeline->committing || pipeline->leasing ||
+        pipeline->due_box.taking)
         return false;
     const struct window *window;
     DL_FOREACH(pipeline->windows, window)

@@ -21,9 +21,15 @@ void record_decide(struct pipeline *pipeline, struct delivery *dl, enum record_s
         outcome_set(&dl->outcome, OUTCOME_REJECTED, 0, death_code_str(dl->signup.death), message, false);
         dl->has_outcome = true;
     }
-    if (PLANTED(COMMIT_BEFORE_RECORD) && dl->window->state != WINDOW_GONE && fate != RECORD_RELEASED)
+    if (PLANTED(COMMIT_BEFORE_RECORD) && dl->window && dl->window->state != WINDOW_GONE && fate != RECORD_RELEASED)
         window_complete(dl->window, dl->slot);
     delivery_move(pipeline, dl, DELIVERY_RECORDABLE);
+}
+
+void record_park(struct pipeline *pipeline, struct delivery *dl, int64_t due_in_us)
+{
+    dl->due_in_us = due_in_us > 0 ? due_in_us : 0;
+    record_decide(pipeline, dl, RECORD_PARKED);
 }
 
 static void count_accepted(struct pipeline *pipeline, const struct delivery *dl)
@@ -39,6 +45,14 @@ static void record_durable(struct pipeline *pipeline, struct delivery *dl)
         pipeline_finish(pipeline, dl, false, "released");
         return;
     }
+    if (dl->fate == RECORD_PARKED) {
+        pipeline->counters.parked++;
+        due_expect(pipeline, dl->due_in_us);
+        pipeline_finish(pipeline, dl, true, "parked");
+        return;
+    }
+    if (dl->taken_up)
+        due_expect(pipeline, 0); /* the contact's next one is due now */
     for (const struct warning *w = dl->signup.warnings; w; w = w->next)
         pipeline->counters.warnings++;
     switch (dl->fate) {
@@ -46,14 +60,10 @@ static void record_durable(struct pipeline *pipeline, struct delivery *dl)
         count_accepted(pipeline, dl);
         pipeline_finish(pipeline, dl, true, "accepted");
         break;
-    case RECORD_DEAD:
+    default:
         pipeline->counters.dead++;
         outbox_kick(pipeline);
         pipeline_finish(pipeline, dl, true, "dead");
-        break;
-    default:
-        pipeline->counters.parked++;
-        pipeline_finish(pipeline, dl, true, "parked");
     }
 }
 
@@ -62,7 +72,7 @@ static void record_refused(struct pipeline *pipeline, struct delivery *dl)
 {
     pipeline->counters.claims_refused++;
     dl->claimed = false;
-    if (dl->fate == RECORD_RELEASED || delivery_is_leaving(pipeline, dl)) {
+    if (dl->fate == RECORD_RELEASED || dl->taken_up || delivery_is_leaving(pipeline, dl)) {
         pipeline_finish(pipeline, dl, false, "abandoned");
         return;
     }
@@ -151,7 +161,9 @@ static void record_fill(struct delivery *dl)
         .request = dl->request,
         .attempts_made = dl->attempts_first,
         .attempts = dl->attempts,
-        .maybe_sent = dl->maybe_sent,
+        .maybe_sent = dl->maybe_sent && !(PLANTED(PARK_FORGETS_FATE) && dl->fate == RECORD_PARKED),
+        .due_in_us = dl->due_in_us,
+        .taken_up = dl->taken_up,
         .bare = dl->bare,
         .answer = RECORD_REFUSED,
     };
@@ -184,6 +196,7 @@ void record_flush(struct pipeline *pipeline)
             ledger_failed(pipeline);
             return;
         }
+        ledger_spend(pipeline);
         slot->busy = true;
         pipeline->counters.records_flushed++;
         for (size_t i = 0; i < count; i++)

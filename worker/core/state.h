@@ -4,6 +4,7 @@
 
 #include "backoff.h"
 #include "delivery.h"
+#include "due.h"
 #include "gate.h"
 #include "heap.h"
 #include "lane.h"
@@ -12,8 +13,10 @@
 #include "signup/core/planted.h"
 #include "window.h"
 
+#define PROBES_EACH 3 /* of one event in one trouble of its route */
 #define CLAIM_OPS 2  /* claim statements under way at a time: one executes while the next is on its way */
 #define RECORD_OPS 2
+#define STATEMENTS_MAX (CLAIM_OPS + RECORD_OPS + 3) /* and the leases, what is due, the outbox: one each */
 
 struct claim_slot {
     struct claim_op op; /* first: done() finds the slot by it */
@@ -51,6 +54,12 @@ struct pipeline {
     uint64_t token_next;
 
     struct gate upsert;
+    struct gate validate;     /* upserts that validate have a credit of it too */
+    bool billing_off;         /* the validate route is closed because the account cannot pay */
+    struct outcome validate_trouble; /* the answer that closed it */
+    unsigned fuse_run;        /* vague deaths since the last accepted event */
+    bool fuse_blown;
+    mono_us_t admitted_next;  /* when call_start_all() has something to do although no gate turns */
     struct delivery *answered, **answered_end; /* calls whose answer the next tick acts on, in order of arrival */
 
     struct claim_slot claims[CLAIM_OPS];
@@ -60,6 +69,8 @@ struct pipeline {
     bool ledger_away;
     mono_us_t ledger_away_since;
     unsigned ledger_failures;
+    struct gate ledger_pace;  /* only its rate is used, here and below */
+    struct gate letter_pace;
 
     bool leasing;
     bool lease_answered;
@@ -92,6 +103,7 @@ struct pipeline {
     bool draining;
 
     struct outbox outbox;
+    struct due due_box;
 };
 
 /* Declares `dl`; it may be moved to another list within the body. NOLINTBEGIN(bugprone-macro-parentheses): names, not expressions */
@@ -118,13 +130,27 @@ void claim_flush(struct pipeline *pipeline);
 bool claim_waits(const struct pipeline *pipeline);
 struct claim_token token_new(struct pipeline *pipeline);
 
+/* due.c */
+/* The head of its lane begins: to be claimed, or, where it has come with its claim, to be called. */
+void delivery_go(struct pipeline *pipeline, struct delivery *dl);
+
 /* call.c */
 void call_start_all(struct pipeline *pipeline);
+/* When it wants to run although nothing completes. */
+mono_us_t calls_next(const struct pipeline *pipeline);
+
+/* answer.c: what an answer leads to */
+void answer_act_on(struct pipeline *pipeline, struct delivery *dl);
+void answer_act_on_read(struct pipeline *pipeline, struct delivery *dl);
+/* The wait of the server's own wish, clamped; 0: none. */
+int64_t answer_retry_after_us(const struct pipeline *pipeline, const struct outcome *outcome);
 
 /* record.c */
 void record_flush(struct pipeline *pipeline);
 /* Decides the delivery's fate: it goes to RECORDABLE. */
 void record_decide(struct pipeline *pipeline, struct delivery *dl, enum record_state fate);
+/* The same for RECORD_PARKED: due after so long. */
+void record_park(struct pipeline *pipeline, struct delivery *dl, int64_t due_in_us);
 
 /* lease.c */
 void lease_extend_all(struct pipeline *pipeline);
@@ -142,13 +168,28 @@ void offsets_pause(struct pipeline *pipeline);
 /* pipeline.c */
 /* The delivery is over: it leaves its lane, its slot completes when `answered` (its row is durable) and its window is still its own. */
 void pipeline_finish(struct pipeline *pipeline, struct delivery *dl, bool answered, const char *fate);
-/* Gives up what has no claim to lose: QUEUED, READY, WAITING. */
 void pipeline_observe(struct pipeline *pipeline, enum observed what, const struct delivery *dl, const char *text,
                       const char *detail, int64_t number);
 /* What a statement's end says of the ledger; and a submit that was not taken. */
 void ledger_learn(struct pipeline *pipeline, enum ledger_result result);
 void ledger_failed(struct pipeline *pipeline);
 bool ledger_admits(const struct pipeline *pipeline);
+/* A statement was sent. */
+void ledger_spend(struct pipeline *pipeline);
+/* When it admits, as far as time alone decides. */
+mono_us_t ledger_next(const struct pipeline *pipeline);
+/* When a statement that is wanted at `wanted` can be sent; MONO_NEVER: only after an answer. */
+mono_us_t ledger_when(const struct pipeline *pipeline, mono_us_t wanted);
+size_t pipeline_deliveries(const struct pipeline *pipeline);
+size_t pipeline_statements(const struct pipeline *pipeline);
+/* Names what is wrong with the API at this time. */
+static inline uint64_t pipeline_trouble(const struct pipeline *pipeline)
+{
+    return pipeline->upsert.troubles + pipeline->validate.troubles;
+}
+/* Something in memory can be a probe of the upsert route, now or soon. */
+bool pipeline_can_probe(const struct pipeline *pipeline);
+_Noreturn void out_of_memory(void);
 /* No new work is to begin for this delivery: its partition goes, or the pipeline drains. */
 bool delivery_is_leaving(const struct pipeline *pipeline, const struct delivery *dl);
 

@@ -28,12 +28,25 @@ static void oldest_find(const struct pipeline *pipeline, struct pipeline_status 
     if (!oldest)
         return;
     out->has_oldest = true;
-    out->oldest_partition = oldest->window->partition;
+    out->oldest_partition = (struct partition){.topic = oldest->record.topic, .partition = oldest->record.partition};
+    if (oldest->window)
+        out->oldest_partition.epoch = oldest->window->partition.epoch;
     out->oldest_offset = oldest->record.offset;
     out->oldest_since = oldest->admitted_at;
     out->oldest_state = state_texts[oldest->state];
     out->oldest_attempts = oldest->attempts;
     out->oldest_code = oldest->has_outcome ? oldest->outcome.code : "";
+}
+
+static struct pipeline_gate_status gate_status(const struct gate *gate)
+{
+    return (struct pipeline_gate_status){.route = gate->route,
+                                         .open = gate_is_open(gate),
+                                         .why = gate->why,
+                                         .closed_since = gate->since,
+                                         .in_flight = gate->in_flight,
+                                         .limit = gate->limit,
+                                         .limit_max = gate->limit_max};
 }
 
 void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *out)
@@ -42,6 +55,8 @@ void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *ou
         .calls_in_flight = list_count(pipeline, DELIVERY_CALLING),
         .waiting_retry = list_count(pipeline, DELIVERY_BACKOFF),
         .waiting_claim = list_count(pipeline, DELIVERY_WAITING),
+        .taken_up = pipeline->due_box.held,
+        .fuse_blown = pipeline->fuse_blown,
         .lanes = HASH_COUNT(pipeline->lanes),
         .memory_bytes = pipeline->memory_bytes,
         .intake_open = pipeline->intake_open,
@@ -50,31 +65,23 @@ void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *ou
     };
     for (size_t state = 0; state < DELIVERY_DONE; state++)
         out->deliveries += pipeline->lists[state].count;
-    size_t statements = 0;
-    for (size_t i = 0; i < CLAIM_OPS; i++)
-        statements += pipeline->claims[i].busy;
-    for (size_t i = 0; i < RECORD_OPS; i++)
-        statements += pipeline->records[i].busy;
-    const struct gate *upsert = &pipeline->upsert;
-    out->gates[0] = (struct pipeline_gate_status){.route = "upsert",
-                                                  .open = gate_is_open(upsert),
-                                                  .why = upsert->why,
-                                                  .closed_since = upsert->since,
-                                                  .in_flight = upsert->in_flight,
-                                                  .limit = upsert->limit};
-    out->gates[1] = (struct pipeline_gate_status){.route = "ledger",
+    out->gates[0] = gate_status(&pipeline->upsert);
+    out->gates[1] = gate_status(&pipeline->validate);
+    out->gates[2] = (struct pipeline_gate_status){.route = "ledger",
                                                   .open = !pipeline->ledger_away,
                                                   .why = pipeline->ledger_away ? "PostgreSQL does not answer" : "",
                                                   .closed_since = pipeline->ledger_away_since,
-                                                  .in_flight = statements,
-                                                  .limit = CLAIM_OPS + RECORD_OPS};
+                                                  .in_flight = pipeline_statements(pipeline),
+                                                  .limit = STATEMENTS_MAX,
+                                                  .limit_max = STATEMENTS_MAX};
     const struct outbox *box = &pipeline->outbox;
-    out->gates[2] = (struct pipeline_gate_status){.route = "dead_letter",
+    out->gates[3] = (struct pipeline_gate_status){.route = "dead_letter",
                                                   .open = !box->trouble,
-                                                  .why = box->trouble ? "the dead-letter topic does not take all letters" : "",
+                                                  .why = box->trouble ? "the dead-letter topic takes no letters" : "",
                                                   .closed_since = box->trouble_since,
-                                                  .in_flight = box->state == OUTBOX_PUBLISHING ? box->take.count : 0,
-                                                  .limit = 1};
+                                                  .in_flight = box->state == OUTBOX_PUBLISHING,
+                                                  .limit = 1,
+                                                  .limit_max = 1};
     oldest_find(pipeline, out);
 }
 

@@ -12,8 +12,27 @@
 #define PROBE_TIMEOUT_MS 1000
 #define RANGE_TIMEOUT_MS 3000
 #define RESET_TRIES 5
+/* An error that the network made heals at the next fetch, in less than this; while it does not, the library reports it at each one. */
+#define STUCK_US (5 * US_PER_S)
+#define TROUBLE_US (30 * US_PER_S)
 
 /* ------------------------------------------------------------------ state */
+
+bool source_is_stuck(const struct slot *slot, mono_us_t now)
+{
+    return slot->state == SLOT_ACTIVE && slot->trouble_since.us && mono_reached(now, mono_add(slot->trouble_since, STUCK_US));
+}
+
+static const struct slot *first_blocked(const struct kafka_source *source)
+{
+    mono_us_t now = clock_mono_now();
+    for (size_t i = 0; i < source->table.slot_count; i++) {
+        const struct slot *slot = source->table.slots[i];
+        if (slot->state == SLOT_BLOCKED || source_is_stuck(slot, now))
+            return slot;
+    }
+    return NULL;
+}
 
 static enum kafka_source_state state_now(const struct kafka_source *source)
 {
@@ -26,22 +45,12 @@ static enum kafka_source_state state_now(const struct kafka_source *source)
         return mono_reached(clock_mono_now(), stuck) && !source->waiting_for[0] ? KAFKA_SOURCE_STUCK
                                                                                 : KAFKA_SOURCE_CONNECTING;
     }
-    for (size_t i = 0; i < source->table.slot_count; i++)
-        if (source->table.slots[i]->state == SLOT_BLOCKED)
-            return KAFKA_SOURCE_BLOCKED;
-    return KAFKA_SOURCE_JOINED;
-}
-
-static const char *first_trouble(const struct kafka_source *source)
-{
-    for (size_t i = 0; i < source->table.slot_count; i++)
-        if (source->table.slots[i]->state == SLOT_BLOCKED)
-            return source->table.slots[i]->why;
-    return "";
+    return first_blocked(source) ? KAFKA_SOURCE_BLOCKED : KAFKA_SOURCE_JOINED;
 }
 
 static void explain(const struct kafka_source *source, enum kafka_source_state state, char *why, size_t size)
 {
+    const struct slot *blocked;
     switch (state) {
     case KAFKA_SOURCE_CONNECTING:
         snprintf(why, size, "%s",
@@ -51,7 +60,8 @@ static void explain(const struct kafka_source *source, enum kafka_source_state s
         snprintf(why, size, "%s", source->waiting_for);
         break;
     case KAFKA_SOURCE_BLOCKED:
-        snprintf(why, size, "%s", first_trouble(source));
+        blocked = first_blocked(source);
+        snprintf(why, size, "%s", blocked ? blocked->why : "");
         break;
     case KAFKA_SOURCE_AWAY:
         snprintf(why, size, "no Kafka broker answers at %.120s: %.200s", source->config->brokers,
@@ -259,15 +269,22 @@ static void block(struct kafka_source *source, struct slot *slot)
 
 static void tell_partition(struct slot *slot, rd_kafka_resp_err_t err, const char *text)
 {
-    bool known = slot->why[0] != '\0';
-    snprintf(slot->why, sizeof slot->why, "%.80s [%d]: %.150s", slot->topic->name, (int)slot->partition,
-             text);
+    bool refused = err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    mono_us_t now = clock_mono_now();
+    bool known = slot->trouble_since.us != 0;
+    if (!known)
+        slot->trouble_since = now;
+    /* A refusal is reported once only: a record of the partition ends it. */
+    slot->trouble_until = refused ? MONO_NEVER : mono_add(now, TROUBLE_US);
+    snprintf(slot->why, sizeof slot->why, "%.80s [%d] cannot be read at offset %lld: %.120s", slot->topic->name,
+             (int)slot->partition, (long long)slot->position, text);
     if (known)
-        return; /* said already; a record of the partition clears it */
+        return; /* said already */
     LOG_AT(LOG_ERROR, "kafka",
-           "a partition cannot be read and is tried again and again; the others go on. If it does not heal "
-           "by itself, the record at "
-           "the group's offset must be skipped by hand",
+           refused ? "the broker does not let us read a partition; the others go on: give the worker the right to"
+                   : "a partition cannot be read and is tried again and again; the others go on. If it does not heal "
+                     "by itself, stop all workers of the group and set its offset past the broken batch "
+                     "(kafka-consumer-groups --reset-offsets)",
            LOG_STR("topic", slot->topic->name), LOG_NUM("partition", slot->partition),
            LOG_NUM("offset", slot->position), LOG_STR("error", rd_kafka_err2name(err)),
            LOG_STR("text", text));
@@ -307,6 +324,19 @@ static void handle_topic_error(struct kafka_source *source, rd_kafka_resp_err_t 
                        : "a topic does not exist: create it; the worker waits and picks it up within seconds",
                LOG_STR("topic", topic));
         return;
+    }
+}
+
+/* Trouble that is not reported any more is over, also where no record has come since. */
+void source_forget_trouble(struct kafka_source *source)
+{
+    mono_us_t now = clock_mono_now();
+    for (size_t i = 0; i < source->table.slot_count; i++) {
+        struct slot *slot = source->table.slots[i];
+        if (slot->state != SLOT_ACTIVE || !slot->trouble_since.us || !mono_reached(now, slot->trouble_until))
+            continue;
+        slot->trouble_since = (mono_us_t){0};
+        slot->why[0] = '\0';
     }
 }
 

@@ -37,23 +37,9 @@ static void say(struct check *check, enum kafka_check_result result, const char 
     check->line(check->ctx, result == KAFKA_CHECK_OK, text);
 }
 
-static bool is_refusal(rd_kafka_resp_err_t err)
-{
-    switch (err) {
-    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static enum kafka_check_result result_of(rd_kafka_resp_err_t err)
 {
-    return is_refusal(err) ? KAFKA_CHECK_REFUSED : KAFKA_CHECK_AWAY;
+    return kafka_settings_is_refusal(err) ? KAFKA_CHECK_REFUSED : KAFKA_CHECK_AWAY;
 }
 
 /* Keeps the most telling complaint: a refusal or a TLS error says more than that all brokers are down. */
@@ -63,7 +49,7 @@ static void collect_complaints(struct check *check)
     while ((event = rd_kafka_queue_poll(check->queue, 0))) {
         rd_kafka_resp_err_t err = rd_kafka_event_error(event);
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR &&
-            err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !is_refusal(check->complaint)) {
+            err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !kafka_settings_is_refusal(check->complaint)) {
             check->complaint = err;
             snprintf(check->complaint_text, sizeof check->complaint_text, "%s",
                      rd_kafka_event_error_string(event));
@@ -86,7 +72,7 @@ static bool check_brokers(struct check *check)
         return true;
     }
     const char *why = check->complaint_text[0] ? check->complaint_text : rd_kafka_err2str(err);
-    if (is_refusal(check->complaint))
+    if (kafka_settings_is_refusal(check->complaint))
         SAY(check, KAFKA_CHECK_REFUSED, "Kafka: %s refuses us: %s. Check sasl.* in kafka.properties",
             check->config->brokers, why);
     else

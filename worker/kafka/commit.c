@@ -8,6 +8,7 @@
  * old one could land after a new one. */
 #include "consumer.h"
 
+#include "signup/base/crash.h"
 #include "signup/base/log.h"
 
 #include <assert.h>
@@ -126,6 +127,7 @@ static void send_op(struct kafka_source *source)
         slot->first_commit = false; /* the pipeline is further: ours must not come after it */
         rd_kafka_topic_partition_list_add(list, slot->topic->name, slot->partition)->offset = item->offset;
     }
+    CRASH_POINT_IF(BEFORE_COMMIT, list->cnt > 0);
     if (list->cnt == 0)
         decide(source, COMMIT_LOST);
     else if (!send_list(source, list, true))
@@ -188,6 +190,7 @@ static void answered(struct kafka_source *source, rd_kafka_event_t *event)
     enum commit_result result = result_of_event(event, &err);
     if (result != COMMIT_DONE)
         tell_failure(source, result, err);
+    CRASH_POINT_IF(AFTER_COMMIT, for_op && result == COMMIT_DONE);
     if (err == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID)
         source_set_fatal(source, "another member of the group has taken our group.instance.id");
     if (!for_op)

@@ -21,8 +21,9 @@ static const struct setting SHARED_DEFAULTS[] = {
     {"socket.nagle.disable", "true"}, /* 2.0.2 leaves Nagle on */
     {"socket.connection.setup.timeout.ms", "5000"},
     {"socket.timeout.ms", "30000"},
-    {"reconnect.backoff.ms", "100"},
-    {"reconnect.backoff.max.ms", "2000"}, /* a broker that returns is found within five seconds */
+    /* A broker that returns is found within a second or so: measured 0.2 to 1.1 s (with the library's 10 s: up to 15 s). */
+    {"reconnect.backoff.ms", "50"},
+    {"reconnect.backoff.max.ms", "500"},
     {"log.connection.close", "false"},
 };
 
@@ -45,6 +46,11 @@ static const struct setting CONSUMER_FIXED[] = {
     {"enable.partition.eof", "false"},     {"auto.offset.reset", "error"},
     {"isolation.level", "read_committed"}, {"check.crcs", "true"},
     {"allow.auto.create.topics", "false"},
+};
+
+/* After CONSUMER_FIXED. */
+static const struct setting READER_FIXED[] = {
+    {"enable.partition.eof", "true"},
 };
 
 static const struct setting PRODUCER_DEFAULTS[] = {
@@ -198,7 +204,7 @@ static bool set_names(rd_kafka_conf_t *conf, const struct kafka_config *config, 
                       char *error, size_t size)
 {
     return set_one(conf, "bootstrap.servers", config->brokers, "kafka.brokers: ", error, size) &&
-           (role != KAFKA_ROLE_CONSUMER ||
+           (role == KAFKA_ROLE_PRODUCER ||
             set_one(conf, "group.id", config->group, "kafka.group: ", error, size));
 }
 
@@ -207,7 +213,7 @@ static bool set_everything(rd_kafka_conf_t *conf, const struct kafka_config *con
 {
     static const struct setting LOGS[] = {{"log.queue", "true"}};
 #define COUNT(table) (sizeof(table) / sizeof(table)[0])
-    bool consumer = role == KAFKA_ROLE_CONSUMER;
+    bool consumer = role != KAFKA_ROLE_PRODUCER;
     if (!set_all(conf, SHARED_DEFAULTS, COUNT(SHARED_DEFAULTS), error, size) ||
         !set_all(conf, consumer ? CONSUMER_DEFAULTS : PRODUCER_DEFAULTS,
                  consumer ? COUNT(CONSUMER_DEFAULTS) : COUNT(PRODUCER_DEFAULTS), error, size))
@@ -216,6 +222,7 @@ static bool set_everything(rd_kafka_conf_t *conf, const struct kafka_config *con
         return false;
     return set_all(conf, consumer ? CONSUMER_FIXED : PRODUCER_FIXED,
                    consumer ? COUNT(CONSUMER_FIXED) : COUNT(PRODUCER_FIXED), error, size) &&
+           (role != KAFKA_ROLE_READER || set_all(conf, READER_FIXED, COUNT(READER_FIXED), error, size)) &&
            set_all(conf, LOGS, COUNT(LOGS), error, size) && set_names(conf, config, role, error, size);
 #undef COUNT
 }
@@ -260,7 +267,7 @@ rd_kafka_t *kafka_settings_client(const struct kafka_config *config, enum kafka_
     rd_kafka_conf_set_events(conf, events);
     rd_kafka_conf_set_log_cb(conf, discard_line);
     char reason[384];
-    rd_kafka_t *rk = rd_kafka_new(role == KAFKA_ROLE_CONSUMER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf,
+    rd_kafka_t *rk = rd_kafka_new(role == KAFKA_ROLE_PRODUCER ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf,
                                   reason, sizeof reason);
     if (!rk) {
         rd_kafka_conf_destroy(conf);
@@ -315,6 +322,20 @@ bool kafka_config_check(const struct kafka_config *config, char *error, size_t e
         rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     }
     return true;
+}
+
+bool kafka_settings_is_refusal(rd_kafka_resp_err_t err)
+{
+    switch (err) {
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+        return true;
+    default:
+        return false;
+    }
 }
 
 void kafka_settings_free(struct kafka_config *config)

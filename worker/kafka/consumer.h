@@ -126,6 +126,9 @@ void source_handle_error(struct kafka_source *source, rd_kafka_event_t *event);
 void source_suspect(struct kafka_source *source); /* asks whether anybody answers */
 void source_set_fatal(struct kafka_source *source, const char *reason);
 void source_refresh_state(struct kafka_source *source);
+/* What it fetches has been unreadable for so long that somebody must see to it. */
+bool source_is_stuck(const struct slot *slot, mono_us_t now);
+void source_forget_trouble(struct kafka_source *source);
 void source_topic_seen(struct kafka_source *source, const char *topic);
 
 #endif

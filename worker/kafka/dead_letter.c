@@ -1,69 +1,26 @@
-/* The dead-letter producer. What holds here:
+/* The dead-letter producer: its making, replacement and end. What holds here, and in flight.c:
  * D1 a letter is `published` only by a delivery report without error that says "persisted"; "possibly
  *    persisted" is not enough.
  * D2 a publish op ends exactly once, never inside publish(), and at the latest FLIGHT_US after it began.
  * D3 the library gets copies and a reference that lives as long as the producer it was given to: when a
- *    producer is replaced (idempotence has
- *    fatal errors), its reports are never read again, and all that it owed counts as not published. */
-#include "aide.h"
-#include "letter.h"
-#include "settings.h"
-#include "signup/base/clock.h"
+ *    producer is replaced (idempotence has fatal errors), its reports are never read again, and all that it
+ *    owed is sent again, or counts as not published. */
+#include "producer.h"
+
 #include "signup/base/log.h"
-#include "signup/kafka/dead_letter.h"
 #include "table.h"
-#include "wake.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
 
 #define TICK_MS 1000
-#define FLIGHT_US (36 * US_PER_S) /* message.timeout.ms is 30 s, and the library looks once a second */
 #define TELL_EVERY_US (60 * US_PER_S)
+/* Whoever still fails, tries again sooner than this; else the letters were published by another worker. */
+#define FORGET_US (300 * US_PER_S)
 #define WARM_UP_MS 5000
 #define REPORTS_PER_WAKE 64 /* batches of them */
-#define WHY_BYTES 256
-
-struct flight;
-
-struct reference {
-    struct flight *flight;
-    struct dead_letter *letter;
-};
-
-/* One publish op. */
-struct flight {
-    struct flight *next;
-    struct publish_op *op;
-    size_t owed; /* reports */
-    mono_us_t deadline;
-    struct reference references[];
-};
-
-struct kafka_dead_letter {
-    struct uv_loop_s *loop;
-    struct kafka_config *config;
-    rd_kafka_t *rk; /* NULL: could not be made anew yet */
-    rd_kafka_queue_t *queue;
-    struct wake wake;
-    uv_timer_t tick;
-    uv_idle_t turn;
-    uv_timer_t deadline;
-    struct aide *aide; /* warm-up and destruction: both may wait */
-    struct flight *flights;
-    struct kafka_dead_letter_status status;
-    char why[WHY_BYTES];
-    mono_us_t told_at;
-    bool fatal; /* replace the producer in the next turn */
-    bool closing;
-    bool abandoned;
-    int handles;
-    void (*closed)(void *owner, bool clean);
-    void *closed_owner;
-};
 
 static void turn(uv_idle_t *idle);
 
@@ -126,10 +83,12 @@ static void task_done(struct aide_job *job)
     bool last = task->last;
     if (task->kind == TASK_WARM_UP && !dead_letter->closing &&
         (task->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-         task->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC))
+         task->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)) {
+        dead_letter->told = true; /* that they are published again, then, too */
         LOG_AT(LOG_WARN, "kafka",
                "the dead-letter topic does not exist: create it; dead letters wait in the ledger meanwhile",
                LOG_STR("topic", task->topic));
+    }
     task_drop(job);
     if (last)
         close_handles(dead_letter);
@@ -178,135 +137,37 @@ static void retire_producer(struct kafka_dead_letter *dead_letter, bool last)
     dead_letter->queue = NULL;
 }
 
-/* ------------------------------------------------------------------ flights */
+/* ------------------------------------------------------------------ what people are told */
 
-static void unlink_flight(struct kafka_dead_letter *dead_letter, const struct flight *flight)
+void producer_note_failure(struct kafka_dead_letter *dead_letter, const char *what, const char *remedy)
 {
-    struct flight **at = &dead_letter->flights;
-    while (*at && *at != flight)
-        at = &(*at)->next;
-    assert(*at);
-    *at = flight->next;
-}
-
-static void end_flight(struct kafka_dead_letter *dead_letter, struct flight *flight)
-{
-    struct publish_op *op = flight->op;
-    dead_letter->status.in_flight -= flight->owed;
-    dead_letter->status.failed += flight->owed;
-    unlink_flight(dead_letter, flight);
-    free(flight);
-    op->done(op);
-}
-
-static void end_all_flights(struct kafka_dead_letter *dead_letter)
-{
-    while (dead_letter->flights)
-        end_flight(dead_letter, dead_letter->flights);
-}
-
-static const char *remedy(rd_kafka_resp_err_t err)
-{
-    switch (err) {
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-        return "create the dead-letter topic";
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-        return "give the worker the right to write to the dead-letter topic";
-    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-        return "raise max.message.bytes of the dead-letter topic above the source topic's by 4 KiB";
-    default:
-        return "none needed if the broker comes back";
-    }
-}
-
-static void note_failure(struct kafka_dead_letter *dead_letter, rd_kafka_resp_err_t err)
-{
-    dead_letter->status.failed++;
-    dead_letter->status.failing = true;
-    snprintf(dead_letter->why, sizeof dead_letter->why, "%s (%s)", rd_kafka_err2str(err), remedy(err));
     mono_us_t now = clock_mono_now();
+    dead_letter->failed_at = now;
+    if (!dead_letter->status.failing)
+        dead_letter->status.failing_since = clock_wall_now();
+    dead_letter->status.failing = true;
+    snprintf(dead_letter->why, sizeof dead_letter->why, "%s (%s)", what, remedy);
     if (dead_letter->told_at.us && !mono_reached(now, mono_add(dead_letter->told_at, TELL_EVERY_US)))
         return;
     dead_letter->told_at = now;
+    dead_letter->told = true;
     LOG_AT(LOG_ERROR, "kafka",
            "dead letters cannot be published; they stay in the ledger and are tried again, signups go on",
-           LOG_STR("topic", dead_letter->config->dead_letter_topic), LOG_STR("error", rd_kafka_err2str(err)),
-           LOG_STR("remedy", remedy(err)));
+           LOG_STR("topic", dead_letter->config->dead_letter_topic), LOG_STR("error", what), LOG_STR("remedy", remedy));
 }
 
-static void note_success(struct kafka_dead_letter *dead_letter)
+static void forget_failure(struct kafka_dead_letter *dead_letter, mono_us_t now)
 {
-    dead_letter->status.published++;
-    if (dead_letter->status.failing && dead_letter->told_at.us)
-        LOG_AT(LOG_INFO, "kafka", "dead letters are published again",
-               LOG_STR("topic", dead_letter->config->dead_letter_topic));
+    if (!dead_letter->status.failing || !mono_reached(now, mono_add(dead_letter->failed_at, FORGET_US)))
+        return;
     dead_letter->status.failing = false;
-    dead_letter->told_at = (mono_us_t){0};
+    dead_letter->status.failing_since = (wall_us_t){0};
     dead_letter->why[0] = '\0';
-}
-
-static void report(struct kafka_dead_letter *dead_letter, const rd_kafka_message_t *message)
-{
-    struct reference *reference = message->_private;
-    struct flight *flight = reference->flight;
-    bool persisted = !message->err && rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_PERSISTED;
-    if (persisted) {
-        reference->letter->published = true;
-        note_success(dead_letter);
-    } else {
-        note_failure(dead_letter, message->err);
-    }
-    assert(flight->owed > 0);
-    flight->owed--;
-    dead_letter->status.in_flight--;
-    if (flight->owed == 0)
-        end_flight(dead_letter, flight);
-}
-
-/* ------------------------------------------------------------------ submit */
-
-static rd_kafka_resp_err_t produce(struct kafka_dead_letter *dead_letter, struct reference *reference)
-{
-    const struct record *original = &reference->letter->original;
-    rd_kafka_headers_t *headers = letter_headers(reference->letter);
-    /* producev, not produceva: that one frees the headers twice on an error in 2.0.2. */
-    rd_kafka_resp_err_t err = rd_kafka_producev(
-        dead_letter->rk, RD_KAFKA_V_TOPIC(dead_letter->config->dead_letter_topic),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(original->key.ptr, original->key.len),
-        RD_KAFKA_V_VALUE((void *)original->value.ptr, original->value.len), RD_KAFKA_V_HEADERS(headers),
-        RD_KAFKA_V_OPAQUE(reference), RD_KAFKA_V_END);
-    if (err)
-        rd_kafka_headers_destroy(headers);
-    return err;
 }
 
 static enum port_status publish(void *ctx, struct publish_op *op)
 {
-    struct kafka_dead_letter *dead_letter = ctx;
-    if (dead_letter->closing || !dead_letter->rk || dead_letter->fatal)
-        return PORT_AWAY;
-    struct flight *flight = table_alloc(sizeof *flight + op->count * sizeof flight->references[0]);
-    flight->op = op;
-    flight->deadline = mono_add(clock_mono_now(), FLIGHT_US);
-    flight->next = dead_letter->flights;
-    dead_letter->flights = flight;
-    for (size_t i = 0; i < op->count; i++) {
-        op->letters[i].published = false;
-        flight->references[i] = (struct reference){flight, &op->letters[i]};
-        rd_kafka_resp_err_t err = produce(dead_letter, &flight->references[i]);
-        if (err) {
-            note_failure(dead_letter, err);
-            dead_letter->fatal |= err == RD_KAFKA_RESP_ERR__FATAL;
-            continue;
-        }
-        flight->owed++;
-        dead_letter->status.in_flight++;
-    }
-    if (flight->owed == 0 || dead_letter->fatal)
-        uv_idle_start(&dead_letter->turn, turn);
-    return PORT_OK;
+    return flight_begin(ctx, op);
 }
 
 const struct dead_letter_port *kafka_dead_letter_port(void)
@@ -319,7 +180,7 @@ const struct dead_letter_port *kafka_dead_letter_port(void)
 
 static void replace_producer(struct kafka_dead_letter *dead_letter)
 {
-    char error[WHY_BYTES];
+    char error[PRODUCER_WHY_BYTES];
     dead_letter->fatal = false;
     if (dead_letter->rk) {
         if (rd_kafka_fatal_error(dead_letter->rk, error, sizeof error) == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -330,14 +191,11 @@ static void replace_producer(struct kafka_dead_letter *dead_letter)
         retire_producer(dead_letter, false);
         dead_letter->status.recreated++;
     }
-    end_all_flights(dead_letter);
-    if (dead_letter->closing)
-        return;
     if (make_producer(dead_letter, error, sizeof error))
         start_producer(dead_letter);
     else
-        LOG_AT(LOG_ERROR, "kafka", "the dead-letter producer cannot be made; tried again every second",
-               LOG_STR("error", error));
+        producer_note_failure(dead_letter, error, "none: the producer cannot be made, tried again every second");
+    flight_producer_lost(dead_letter);
 }
 
 static void handle_error(struct kafka_dead_letter *dead_letter, rd_kafka_event_t *event)
@@ -353,7 +211,7 @@ static void handle_reports(struct kafka_dead_letter *dead_letter, rd_kafka_event
 {
     const rd_kafka_message_t *message;
     while ((message = rd_kafka_event_message_next(event)))
-        report(dead_letter, message);
+        flight_report(dead_letter, message);
 }
 
 static void serve(struct kafka_dead_letter *dead_letter)
@@ -380,34 +238,26 @@ static void serve(struct kafka_dead_letter *dead_letter)
     if (dead_letter->closing)
         return;
     if (left < 0)
-        uv_idle_start(&dead_letter->turn, turn);
+        producer_want_turn(dead_letter);
     if (dead_letter->fatal)
         replace_producer(dead_letter);
-}
-
-static struct flight *find_empty_flight(const struct kafka_dead_letter *dead_letter)
-{
-    struct flight *flight = dead_letter->flights;
-    while (flight && flight->owed)
-        flight = flight->next;
-    return flight;
-}
-
-/* Flights that owe nothing: all their letters were refused at once. A done() may begin or end others, so each
- * look starts anew. */
-static void end_empty_flights(struct kafka_dead_letter *dead_letter)
-{
-    struct flight *flight;
-    while ((flight = find_empty_flight(dead_letter)))
-        end_flight(dead_letter, flight);
+    else
+        flight_send_queued(dead_letter);
 }
 
 static void turn(uv_idle_t *idle)
 {
     struct kafka_dead_letter *dead_letter = idle->data;
     uv_idle_stop(idle);
-    end_empty_flights(dead_letter);
-    serve(dead_letter);
+    flight_end_settled(dead_letter);
+    if (!dead_letter->closing)
+        serve(dead_letter);
+}
+
+void producer_want_turn(struct kafka_dead_letter *dead_letter)
+{
+    if (!dead_letter->closing)
+        uv_idle_start(&dead_letter->turn, turn);
 }
 
 static void ready(void *owner)
@@ -419,9 +269,8 @@ static void tick(uv_timer_t *timer)
 {
     struct kafka_dead_letter *dead_letter = timer->data;
     mono_us_t now = clock_mono_now();
-    for (const struct flight *flight = dead_letter->flights; flight; flight = flight->next)
-        dead_letter->fatal |= mono_reached(now, flight->deadline);
-    dead_letter->fatal |= dead_letter->rk == NULL;
+    forget_failure(dead_letter, now);
+    dead_letter->fatal |= flight_overdue(dead_letter, now) || dead_letter->rk == NULL;
     serve(dead_letter);
 }
 
@@ -514,7 +363,7 @@ static void close_begin(uv_idle_t *idle)
 {
     struct kafka_dead_letter *dead_letter = idle->data;
     uv_idle_stop(idle);
-    end_all_flights(dead_letter);
+    flight_end_all(dead_letter);
     if (dead_letter->rk) {
         retire_producer(dead_letter, true);
         return;

@@ -12,6 +12,7 @@
 #include "consumer.h"
 
 #include "range.h"
+#include "signup/base/crash.h"
 #include "signup/base/log.h"
 
 #include <stdio.h>
@@ -232,6 +233,7 @@ static void activate(struct slot *slot, int64_t start, bool chosen)
     slot->want_paused = false;
     slot->told = false;
     slot->reset_tries = 0;
+    slot->trouble_since = (mono_us_t){0};
     slot->why[0] = '\0';
 }
 
@@ -359,6 +361,7 @@ static void tell_assigned(struct kafka_source *source, struct slot *const *fresh
     struct partition *partitions = table_alloc(count * sizeof *partitions);
     for (size_t i = 0; i < count; i++)
         partitions[i] = table_partition(fresh[i]);
+    CRASH_POINT(IN_ASSIGN);
     source->callbacks.on_assign(source->callbacks.ctx, partitions, count);
     free(partitions);
 }
@@ -500,6 +503,7 @@ static void leave(struct kafka_source *source, struct slot *const *slots, size_t
     }
     if (known) {
         source->revoke_asked = true;
+        CRASH_POINT(IN_REVOKE);
         source->callbacks.on_revoke(source->callbacks.ctx, partitions, known, lost);
     } else {
         finish_revoke(source);

@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum kafka_role { KAFKA_ROLE_CONSUMER, KAFKA_ROLE_PRODUCER };
+/* READER: a consumer outside of any group, that is told where each partition ends. */
+enum kafka_role { KAFKA_ROLE_CONSUMER, KAFKA_ROLE_PRODUCER, KAFKA_ROLE_READER };
 
 /* Our defaults, then the user's properties, then what must hold. Gives a configuration that rd_kafka_new()
  * takes, or NULL and `error`. */
@@ -23,6 +24,9 @@ rd_kafka_t *kafka_settings_client(const struct kafka_config *config, enum kafka_
 
 /* The assignor is a cooperative one: assignments change by increments. */
 bool kafka_settings_cooperative(const struct kafka_config *config);
+
+/* The error is a refusal of our name, key or rights: the operator must act. */
+bool kafka_settings_is_refusal(rd_kafka_resp_err_t err);
 
 /* A deep copy, to keep. NULL: out of memory. */
 struct kafka_config *kafka_settings_copy(const struct kafka_config *config);

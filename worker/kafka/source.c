@@ -17,6 +17,7 @@
  *    dead. */
 #include "consumer.h"
 
+#include "signup/base/crash.h"
 #include "signup/base/log.h"
 
 #include <assert.h>
@@ -115,6 +116,7 @@ static struct slot *admit(struct kafka_source *source, const rd_kafka_message_t 
     slot->position = message->offset + 1;
     slot->reset_tries = 0;
     slot->why[0] = '\0';
+    slot->trouble_since = (mono_us_t){0};
     return slot;
 }
 
@@ -225,6 +227,7 @@ static bool source_take(void *ctx, struct record *out)
     }
     source->current = event;
     fill_record(source, slot, message, out);
+    CRASH_POINT(AFTER_FETCH);
     return true;
 }
 
@@ -277,6 +280,7 @@ static void tick(uv_timer_t *timer)
         return;
     pump(source, PUMP_BUSY_RECORDS);
     source_resolve(source);
+    source_forget_trouble(source);
     if (source->away)
         source_suspect(source);
     source_refresh_state(source);
@@ -485,12 +489,16 @@ void kafka_source_close(struct kafka_source *source, int64_t deadline_ms,
 void kafka_source_status(const struct kafka_source *source, struct kafka_source_status *out)
 {
     const struct table *table = &source->table;
+    size_t blocked = 0;
+    mono_us_t now = clock_mono_now();
+    for (size_t i = 0; i < table->slot_count; i++)
+        blocked += table->slots[i]->state == SLOT_BLOCKED || source_is_stuck(table->slots[i], now);
     *out = (struct kafka_source_status){
         .state = source->state,
         .why = source->why,
         .joined = source->joined,
         .assigned = table->slot_count - table_count(table, SLOT_FREE),
-        .blocked = table_count(table, SLOT_BLOCKED),
+        .blocked = blocked,
         .stash_bytes = table->stash_bytes,
         .counters = source->counters,
     };
@@ -516,7 +524,7 @@ static void partition_status(const struct kafka_source *source, const struct slo
                : high > position        ? high - position
                                         : 0,
         .paused = slot->want_paused,
-        .blocked = slot->state == SLOT_BLOCKED,
+        .blocked = slot->state == SLOT_BLOCKED || source_is_stuck(slot, clock_mono_now()),
         .why = slot->why,
     };
 }

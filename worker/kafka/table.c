@@ -7,14 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+void table_no_memory(void)
+{
+    LOG_AT_PLAIN(LOG_ERROR, "kafka",
+                 "out of memory: the process ends; nothing is lost, another takes its partitions");
+    abort();
+}
+
 void *table_alloc(size_t bytes)
 {
     void *memory = calloc(1, bytes);
-    if (!memory) {
-        LOG_AT_PLAIN(LOG_ERROR, "kafka",
-                     "out of memory: the process ends; nothing is lost, another takes its partitions");
-        abort();
-    }
+    if (!memory)
+        table_no_memory();
     return memory;
 }
 

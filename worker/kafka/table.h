@@ -7,6 +7,7 @@
 #ifndef SIGNUP_KAFKA_TABLE_H
 #define SIGNUP_KAFKA_TABLE_H
 
+#include "signup/base/clock.h"
 #include "signup/core/ports.h"
 
 #include <librdkafka/rdkafka.h>
@@ -51,6 +52,8 @@ struct slot {
     bool told;            /* its trouble has been logged */
     unsigned reset_tries; /* times the library wrongly reported its offset gone */
     char why[256];        /* its trouble, "" none */
+    mono_us_t trouble_since; /* ACTIVE, but what it fetches cannot be read; 0: it can */
+    mono_us_t trouble_until; /* unless it is reported again */
     struct stashed *stash_first;
     struct stashed *stash_last;
 };
@@ -85,5 +88,7 @@ void table_drop_stash(struct table *table, struct slot *slot);
 
 /* Memory that must be had. */
 void *table_alloc(size_t bytes);
+/* Ends the process: there is none. */
+_Noreturn void table_no_memory(void);
 
 #endif

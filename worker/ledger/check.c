@@ -8,12 +8,13 @@
 static const char settings_sql[] = "SELECT current_setting('fsync'), current_setting('synchronous_commit'),"
                                    " current_setting('server_version')";
 
-/* The four things the worker does to the tables. */
+/* What the worker does to the tables and to the sequence. */
 static const char privileges_sql[] =
-    "SELECT has_schema_privilege($1, 'USAGE') AND bool_and(has_table_privilege(c.oid, 'SELECT') AND"
-    " has_table_privilege(c.oid, 'INSERT') AND (c.relname <> 'event' OR has_table_privilege(c.oid, 'UPDATE')))"
+    "SELECT has_schema_privilege($1, 'USAGE') AND bool_and(CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'USAGE')"
+    " ELSE has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') AND"
+    "  (c.relname NOT IN ('event', 'phone_validation') OR has_table_privilege(c.oid, 'UPDATE')) END)"
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE n.nspname = $1 AND c.relname IN ('event', 'warning', 'attempt', 'phone_validation')";
+    " WHERE n.nspname = $1 AND c.relname IN ('event', 'warning', 'attempt', 'phone_validation', 'park_order')";
 
 static enum ledger_verdict check_privileges(struct direct *direct, char *line)
 {
@@ -24,8 +25,8 @@ static enum ledger_verdict check_privileges(struct direct *direct, char *line)
         verdict = LEDGER_VERDICT_REFUSED;
         snprintf(
             line, LEDGER_ERROR_BYTES,
-            "PostgreSQL at %s: user \"%s\" may not read and write schema \"%s\": grant USAGE on it, and SELECT, INSERT, UPDATE on "
-            "its tables",
+            "PostgreSQL at %s: user \"%s\" may not read and write schema \"%s\": grant USAGE on it, SELECT, INSERT, UPDATE on its "
+            "tables, and USAGE on its sequence",
             direct->server, PQuser(direct->pg), direct->schema);
     }
     PQclear(result);

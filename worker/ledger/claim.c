@@ -2,6 +2,8 @@
 #include "job.h"
 #include "result.h"
 
+#include "signup/base/crash.h"
+
 static struct claim_item *item_of(const struct job *job, uint32_t item)
 {
     const struct claim_op *op = job->op;
@@ -89,6 +91,7 @@ static void claim_decode(struct piece *piece, const PGresult *result)
         it->answer = answer_of(result_char(result, row, 1));
         it->maybe_sent = result_bool(result, row, 2);
         it->attempts = result_int4(result, row, 3);
+        it->age_us = PQgetisnull(result, row, 4) ? 0 : result_interval_us(result, row, 4);
     }
 }
 
@@ -100,6 +103,7 @@ static void claim_refuse(struct job *job, uint32_t item)
 static void claim_complete(struct job *job, enum ledger_result result)
 {
     struct claim_op *op = job->op;
+    CRASH_POINT_IF(AFTER_CLAIM, result == LEDGER_OK);
     op->done(op, result);
 }
 

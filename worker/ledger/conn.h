@@ -44,7 +44,9 @@ const char *conn_state_str(enum conn_state state);
  * durable, or failed, as the result's status says. */
 struct conn_request {
     struct conn_request *next;
-    PGresult *result; /* the first error, else the last result */
+    PGresult *result;    /* the first error, else that of the statement that was asked for */
+    unsigned results;    /* seen so far */
+    unsigned settings;   /* results before the one that is kept */
     void (*done)(struct conn_request *request, const PGresult *result);
 };
 
@@ -116,8 +118,12 @@ void conn_close(struct conn *conn, void (*closed)(void *ctx));
 
 /* True when a statement may be sent now. */
 bool conn_has_room(const struct conn *conn);
-/* Sends one statement in a segment of its own. Only in CONN_READY. */
-void conn_send(struct conn *conn, struct conn_request *request, enum sql_id id, const struct params *params);
+struct conn_statement {
+    enum sql_id id;
+    const struct params *params;
+};
+/* Sends statements in a segment of their own, which is one transaction; the answer is that of the first. Only in CONN_READY. */
+void conn_send(struct conn *conn, struct conn_request *request, const struct conn_statement *statements, size_t count);
 /* Gives the connection up: `why` becomes the reason. One turn later. */
 void conn_give_up(struct conn *conn, const char *why);
 /* A statement has been answered well: the backoff starts anew. */

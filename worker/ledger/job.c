@@ -1,6 +1,7 @@
 /* The batch engine; see job.h. */
 #include "job.h"
 
+#include "signup/base/crash.h"
 #include "signup/base/log.h"
 
 #include <assert.h>
@@ -24,6 +25,7 @@ void job_queue_init(struct job_queue *queue, struct conn *conn, void (*completed
     queue->trouble = trouble;
     queue->ctx = ctx;
     params_init(&queue->params, PARAMS_CAP_BYTES);
+    params_init(&queue->follow_params, PARAMS_CAP_BYTES);
     buf_init(&queue->scratch, PARAMS_CAP_BYTES);
     uv_timer_init(conn->loop, &queue->timer);
     queue->timer.data = queue;
@@ -33,6 +35,7 @@ void job_queue_fini(struct job_queue *queue)
 {
     assert(!queue->jobs && !queue->ready && !queue->later);
     params_fini(&queue->params);
+    params_fini(&queue->follow_params);
     buf_fini(&queue->scratch);
 }
 
@@ -183,13 +186,19 @@ static void piece_send(struct job_queue *queue, struct piece *piece)
     piece_trim(piece);
     params_reset(&queue->params);
     buf_reset(&queue->scratch);
-    piece->job->methods->encode(piece, &queue->params, &queue->scratch);
-    if (!params_finish(&queue->params) || queue->scratch.failed) {
+    params_reset(&queue->follow_params);
+    const struct job_methods *methods = piece->job->methods;
+    struct conn_statement statements[2] = {{piece->sql, &queue->params}, {.params = &queue->follow_params}};
+    methods->encode(piece, &queue->params, &queue->scratch);
+    bool follows = methods->follow && methods->follow(piece, &statements[1].id, &queue->follow_params);
+    if (!params_finish(&queue->params) || !params_finish(&queue->follow_params) || queue->scratch.failed) {
         conn_give_up(queue->conn, "out of memory for a statement");
         piece_push_front(queue, piece); /* fails with the connection */
         return;
     }
-    conn_send(queue->conn, &piece->request, piece->sql, &queue->params);
+    conn_send(queue->conn, &piece->request, statements, follows ? 2 : 1);
+    CRASH_POINT_IF(AFTER_CLAIM_SENT, statements[0].id == SQL_CLAIM);
+    CRASH_POINT_IF(AFTER_RECORD_SENT, statements[0].id == SQL_RECORD);
 }
 
 void job_pump(struct job_queue *queue)

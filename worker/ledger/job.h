@@ -21,6 +21,9 @@ struct job_methods {
     const char *name;
     /* Writes the parameters of `piece`, in the order of its items. */
     void (*encode)(const struct piece *piece, struct params *params, struct buf *scratch);
+    /* Writes the parameters of a second statement, which goes with the first in one transaction and whose answer is not read, and gives
+     * true; NULL: never one. */
+    bool (*follow)(const struct piece *piece, enum sql_id *sql, struct params *params);
     /* Reads the answer of a piece. May start further pieces of the same job. */
     void (*decode)(struct piece *piece, const PGresult *result);
     /* The database refuses this one item. NULL: no item of the kind can be refused; the operation fails. */
@@ -34,8 +37,10 @@ struct job_methods {
 extern const struct job_methods job_claim_methods;
 extern const struct job_methods job_record_methods;
 extern const struct job_methods job_extend_methods;
+extern const struct job_methods job_due_take_methods;
 extern const struct job_methods job_outbox_take_methods;
 extern const struct job_methods job_outbox_mark_methods;
+extern const struct job_methods job_counts_methods;
 
 struct job_queue;
 
@@ -68,7 +73,10 @@ struct job_queue {
     struct piece *later; /* repetitions, until due */
     uv_timer_t timer;
     struct params params;
+    struct params follow_params;
     struct buf scratch;
+    bool due_lost; /* the answer of the last due_take, which had this token */
+    struct claim_token due_lost_token;
     size_t jobs;
     uint64_t retries;
     uint64_t bisections;
@@ -92,6 +100,12 @@ void job_add_piece(struct job *job, enum sql_id sql, uint32_t low, uint32_t high
 void job_pump(struct job_queue *queue);
 /* The connection is gone: what waits to be sent fails, too. What is under way fails by its requests. */
 void job_fail_waiting(struct job_queue *queue);
+
+/* Empties the op, before its two first pieces. */
+void job_counts_begin(struct ledger_counts_op *op);
+
+/* The statement that a due_take begins with: after a lost answer its rows may be ours already. */
+enum sql_id job_due_statement(const struct job_queue *queue, const struct due_take_op *op);
 
 #define JOB_NOT_FOUND UINT32_MAX
 /* The place (low … high-1) of the item with that id in a piece, or JOB_NOT_FOUND. `cursor` starts at

@@ -2,6 +2,8 @@
 #include "job.h"
 #include "result.h"
 
+#include "signup/base/crash.h"
+
 static struct lease_item *item_of(const struct job *job, uint32_t item)
 {
     const struct lease_op *op = job->op;
@@ -59,6 +61,7 @@ static void extend_refuse(struct job *job, uint32_t item)
 static void extend_complete(struct job *job, enum ledger_result result)
 {
     struct lease_op *op = job->op;
+    CRASH_POINT_IF(AFTER_LEASE_EXTEND, result == LEDGER_OK);
     op->done(op, result);
 }
 

@@ -206,6 +206,12 @@ static enum port_status port_extend(void *ctx, struct lease_op *op)
     return submit_whole(ctx, &job_extend_methods, op, op->count, SQL_EXTEND);
 }
 
+static enum port_status port_due_take(void *ctx, struct due_take_op *op)
+{
+    const struct ledger *ledger = ctx;
+    return submit_whole(ctx, &job_due_take_methods, op, 0, job_due_statement(&ledger->queue, op));
+}
+
 static enum port_status port_outbox_take(void *ctx, struct outbox_take_op *op)
 {
     return submit_whole(ctx, &job_outbox_take_methods, op, 0, SQL_OUTBOX_TAKE);
@@ -216,12 +222,24 @@ static enum port_status port_outbox_mark(void *ctx, struct outbox_mark_op *op)
     return submit_whole(ctx, &job_outbox_mark_methods, op, 0, SQL_OUTBOX_MARK);
 }
 
+enum port_status ledger_count(struct ledger *ledger, struct ledger_counts_op *op)
+{
+    struct job *job = submit(ledger, &job_counts_methods, op, 0);
+    if (!job)
+        return PORT_AWAY;
+    job_counts_begin(op);
+    job_add_piece(job, SQL_COUNT_PARKED, 0, 0, 0);
+    job_add_piece(job, SQL_COUNT_UNPUBLISHED, 0, 0, 0);
+    return started(ledger, job);
+}
+
 const struct ledger_port *ledger_port(void)
 {
     static const struct ledger_port port = {
         .claim = port_claim,
         .record = port_record,
         .extend = port_extend,
+        .due_take = port_due_take,
         .outbox_take = port_outbox_take,
         .outbox_mark = port_outbox_mark,
     };

@@ -1,22 +1,15 @@
 /* The outbox: dead rows whose letters are due are read under a lease, and marked once they are on the topic.
  */
-#include "headers.h"
 #include "job.h"
+#include "original.h"
 #include "result.h"
 
 #include "signup/base/log.h"
+#include "signup/base/crash.h"
 
-/* Columns of the take statement. */
+/* Columns behind those of the original. */
 enum {
-    TAKE_EVENT_ID,
-    TAKE_TOPIC,
-    TAKE_PARTITION,
-    TAKE_OFFSET,
-    TAKE_KEY,
-    TAKE_PAYLOAD,
-    TAKE_HEADERS,
-    TAKE_TIMESTAMP_MS,
-    TAKE_CODE,
+    TAKE_CODE = ORIGINAL_COLUMNS,
     TAKE_ERROR,
     TAKE_CLASS,
     TAKE_HTTP_STATUS,
@@ -31,37 +24,10 @@ static void take_encode(const struct piece *piece, struct params *params, struct
 {
     (void)scratch;
     const struct outbox_take_op *op = piece->job->op;
-    /* Half of the room: blocks are rounded, headers grow when they are read. */
-    size_t room = (op->arena->cap_bytes - op->arena->held_bytes) / 2;
     params_scalar_int8(params, (int64_t)op->limit);
     params_scalar_uuid(params, op->token.bytes);
     params_scalar_int8(params, op->lease_us);
-    params_scalar_int8(params, (int64_t)room);
-}
-
-/* An absent column stays absent; false: the arena is full. */
-static bool copy_column(const PGresult *result, int row, int column, struct arena *arena, struct slice *out)
-{
-    struct slice value = result_slice(result, row, column);
-    *out = arena_copy(arena, value);
-    return slice_present(*out) == slice_present(value);
-}
-
-static bool take_original(const PGresult *result, int row, struct arena *arena, struct record *record)
-{
-    struct slice headers = result_slice(result, row, TAKE_HEADERS);
-    if (slice_present(headers) && headers.len) { /* the first byte is the version of jsonb's binary form */
-        headers.ptr++;
-        headers.len--;
-    }
-    record->partition = result_int4(result, row, TAKE_PARTITION);
-    record->offset = result_int8(result, row, TAKE_OFFSET);
-    record->timestamp_ms =
-        PQgetisnull(result, row, TAKE_TIMESTAMP_MS) ? -1 : result_int8(result, row, TAKE_TIMESTAMP_MS);
-    return copy_column(result, row, TAKE_TOPIC, arena, &record->topic) &&
-           copy_column(result, row, TAKE_KEY, arena, &record->key) &&
-           copy_column(result, row, TAKE_PAYLOAD, arena, &record->value) &&
-           headers_read(headers, arena, record);
+    params_scalar_int8(params, (int64_t)original_room(op->arena));
 }
 
 static bool take_letter(const PGresult *result, int row, struct arena *arena, struct dead_letter *letter)
@@ -70,11 +36,10 @@ static bool take_letter(const PGresult *result, int row, struct arena *arena, st
         PQgetisnull(result, row, TAKE_HTTP_STATUS) ? 0 : result_int4(result, row, TAKE_HTTP_STATUS);
     letter->attempts = result_int4(result, row, TAKE_ATTEMPTS);
     letter->failed_at = result_time(result, row, TAKE_FINISHED_AT);
-    return copy_column(result, row, TAKE_EVENT_ID, arena, &letter->event_id) &&
-           copy_column(result, row, TAKE_CODE, arena, &letter->code) &&
-           copy_column(result, row, TAKE_ERROR, arena, &letter->message) &&
-           copy_column(result, row, TAKE_CLASS, arena, &letter->cls) &&
-           take_original(result, row, arena, &letter->original);
+    return original_read(result, row, arena, &letter->event_id, &letter->original) &&
+           original_column(result, row, TAKE_CODE, arena, &letter->code) &&
+           original_column(result, row, TAKE_ERROR, arena, &letter->message) &&
+           original_column(result, row, TAKE_CLASS, arena, &letter->cls);
 }
 
 static void take_decode(struct piece *piece, const PGresult *result)
@@ -88,7 +53,7 @@ static void take_decode(struct piece *piece, const PGresult *result)
         if (!take_letter(result, row, op->arena, &op->letters[op->count])) {
             /* Its lease ends by itself; then it is due again. */
             LOG_AT(LOG_WARN, "ledger", "a dead letter cannot be read now: it stays due",
-                   LOG_SLICE("event_id", result_slice(result, row, TAKE_EVENT_ID)));
+                   LOG_SLICE("event_id", result_slice(result, row, ORIGINAL_EVENT_ID)));
             op->more = true;
             return;
         }
@@ -124,6 +89,7 @@ static void mark_encode(const struct piece *piece, struct params *params, struct
         params_put_bool(params, op->letters[i].published);
     params_end(params);
     params_scalar_uuid(params, op->token.bytes);
+    params_scalar_int8(params, op->retry_in_us);
 }
 
 /* A letter whose lease ended meanwhile is not marked, and will be published once more: allowed, unlike a
@@ -139,6 +105,7 @@ static void mark_decode(struct piece *piece, const PGresult *result)
 static void mark_complete(struct job *job, enum ledger_result result)
 {
     struct outbox_mark_op *op = job->op;
+    CRASH_POINT_IF(AFTER_MARK, result == LEDGER_OK);
     op->done(op, result);
 }
 

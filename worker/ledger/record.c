@@ -1,9 +1,12 @@
 /* Records: what is written of an event's end. Final and parked rows go with one statement, released ones with
  * another; rows that neither touched are asked for, because the answer of an earlier try may have been lost.
+ * Behind the final ones of parked events follows, in the same transaction, what makes the contact's next one due.
  */
 #include "headers.h"
 #include "job.h"
 #include "result.h"
+
+#include "signup/base/crash.h"
 
 #include <stdlib.h>
 
@@ -32,6 +35,11 @@ static const char *state_str(enum record_state state)
                                         [RECORD_PARKED] = "parked",
                                         [RECORD_RELEASED] = "released"};
     return names[state];
+}
+
+static bool is_final(const struct record_item *it)
+{
+    return it->state == RECORD_ACCEPTED || it->state == RECORD_DEAD;
 }
 
 /* The original is kept while somebody may still need it. */
@@ -250,9 +258,9 @@ static struct slice warning_text(const struct record_item *it, struct slice text
     do {                                                                                                     \
         params_begin(params, PG_TEXT);                                                                       \
         EACH (piece) {                                                                                       \
-            for (const struct warning *w = it->signup->warnings; w; w = w->next)                             \
+            for (const struct warning *w = is_final(it) ? it->signup->warnings : NULL; w; w = w->next)       \
                 params_put_text(params, of_warning);                                                         \
-            if (it->bare)                                                                                    \
+            if (it->bare && is_final(it))                                                                    \
                 params_put_text(params, of_bare);                                                            \
         }                                                                                                    \
         params_end(params);                                                                                  \
@@ -333,6 +341,36 @@ static void record_encode(const struct piece *piece, struct params *params, stru
     }
 }
 
+/* The contacts whose parked event is final now. */
+static bool wakes_next(const struct record_item *it)
+{
+    return it->taken_up && is_final(it) && slice_present(unless_bare(it, it->signup->phone_number)) &&
+           slice_present(unless_bare(it, it->signup->list_number));
+}
+
+#define WAKE_COLUMN(piece, params, value)                                                                    \
+    do {                                                                                                     \
+        params_begin(params, PG_TEXT);                                                                       \
+        EACH (piece) {                                                                                       \
+            if (wakes_next(it))                                                                              \
+                params_put_text(params, value);                                                              \
+        }                                                                                                    \
+        params_end(params);                                                                                  \
+    } while (0)
+
+static bool record_follow(const struct piece *piece, enum sql_id *sql, struct params *params)
+{
+    bool wakes = false;
+    EACH (piece)
+        wakes = wakes || (piece->sql == SQL_RECORD && wakes_next(it));
+    if (!wakes)
+        return false;
+    *sql = SQL_WAKE;
+    WAKE_COLUMN(piece, params, it->signup->phone_number);
+    WAKE_COLUMN(piece, params, it->signup->list_number);
+    return true;
+}
+
 /* ------------------------------------------------------------------ answers */
 
 /* Moves the items of the piece for which `open` is set to its front, in their order; gives where they end. */
@@ -358,6 +396,7 @@ static void decode_write(struct piece *piece, const PGresult *result, bool *open
         uint32_t at = job_find(piece, &cursor, result_slice(result, row, 0));
         assert(at != JOB_NOT_FOUND);
         item_of(job, job->items[at])->answer = RECORD_DONE;
+        CRASH_POINT_IF(AFTER_PARK, item_of(job, job->items[at])->state == RECORD_PARKED);
         open[at - piece->low] = false;
     }
     uint32_t end = gather_open(piece, open);
@@ -417,12 +456,14 @@ static size_t record_weigh(const struct job *job, uint32_t item)
 static void record_complete(struct job *job, enum ledger_result result)
 {
     struct record_op *op = job->op;
+    CRASH_POINT_IF(AFTER_RECORD, result == LEDGER_OK);
     op->done(op, result);
 }
 
 const struct job_methods job_record_methods = {
     .name = "record",
     .encode = record_encode,
+    .follow = record_follow,
     .decode = record_decode,
     .refuse = record_refuse,
     .weigh = record_weigh,

@@ -46,6 +46,18 @@ static inline wall_us_t result_time(const PGresult *result, int row, int column)
     return (wall_us_t){result_int8(result, row, column) + PG_EPOCH_US};
 }
 
+/* An interval of days and microseconds, as the difference of two times is. */
+static inline int64_t result_interval_us(const PGresult *result, int row, int column)
+{
+    uint64_t time;
+    uint32_t rest[2]; /* days, months */
+    assert(PQgetlength(result, row, column) == sizeof time + sizeof rest);
+    memcpy(&time, PQgetvalue(result, row, column), sizeof time);
+    memcpy(rest, PQgetvalue(result, row, column) + sizeof time, sizeof rest);
+    assert(rest[1] == 0);
+    return (int64_t)be64toh(time) + (int32_t)be32toh(rest[0]) * (INT64_C(86400) * US_PER_S);
+}
+
 /* Absent where null; borrows from the result. */
 static inline struct slice result_slice(const PGresult *result, int row, int column)
 {

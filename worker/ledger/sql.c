@@ -4,6 +4,8 @@
  *   - a batch comes as one array a column; unnest() keeps their order, which is that of event_id, so rows are locked in one order;
  *   - rows are found by LATERAL … OFFSET 0 or by ON CONFLICT, never by a join the planner may turn round: a plan made while the table
  *     was empty must still be right when it is full;
+ *   - the first of many comes by ORDER BY … LIMIT in the order of an index, a look for any by a scalar subquery with LIMIT 1: EXISTS may be
+ *     planned as a hash of everything;
  *   - CTEs are matched by (x IN (SELECT …)) IS TRUE, which is a hashed subplan: a join of two CTEs whose sizes the planner cannot know
  *     would be a nested loop over 500 × 500;
  *   - now() is the start of the statement's transaction, each statement being one. */
@@ -17,8 +19,13 @@
 /* judged: what the snapshot says. taken: an insert that judges again under the row's lock, so that of two claims of one event exactly one
  * gets the row; what the snapshot would have given but the lock did not is simply missing from the answer and means "ask again".
  *
- * rule: n new, reopened or taken over, subject to the contact's other events; t ours already (the answer to this claim was lost);
- * s settled; d settled, but the contents differ; b busy; c conflict. answer: g go, and p behind (an event of the contact is parked).
+ * rule: n new, reopened or taken over, subject to the contact's other events; t ours already (the answer to this claim was lost), judged
+ * again only for what is parked; s settled; d settled, but the contents differ; b busy; c conflict. answer: g go, and p behind (an event
+ * of the contact is parked): the row is written for both.
+ *
+ * A row that is claimed behind a parked one draws its place in the order here, and is thereby known from one that goes: later events of
+ * the contact go behind it, and the parked ones before it need not wait for it. In the index of the open events those with a place come
+ * first, so that the first row found decides.
  *
  * A position among the sources is answered for by whoever published the event again, in any state of the row. And a record that once met a
  * foreign event under its id has a row of its own, named by its position: that one answers for it for ever, also when the foreign event
@@ -26,6 +33,9 @@
  *
  * Two events of one contact claimed by two workers in the same instant may both be given: neither is in the other's snapshot. That breaks
  * no partition's order, because a worker claims an event only after the one before it in the partition is settled, parked or answered. */
+/* The quotes of the dollar kind: the schema's name may hold the others. */
+#define NEXT_PARK_ORDER "nextval($name${schema}.park_order$name$)"
+
 #define RULE_BY_POSITION                                                                                               \
     "coalesce((SELECT CASE WHEN y.state = 'claimed' THEN 'c' ELSE 's' END FROM {schema}.event y"                       \
     " WHERE y.event_id = i.topic || ':' || i.partition || ':' || i.\"offset\" AND y.topic = i.topic"                   \
@@ -34,12 +44,13 @@
 static const char claim_text[] =
     "WITH judged AS MATERIALIZED ("
     " SELECT s.ord, s.event_id, s.topic, s.partition, s.\"offset\", s.phone, s.list, s.digest, s.token,"
-    "  CASE WHEN s.rule <> 'n' THEN s.rule"
+    "  CASE WHEN s.rule NOT IN ('n', 't') THEN s.rule"
     "       WHEN s.phone IS NULL OR s.list IS NULL THEN 'g'"
-    "       ELSE coalesce((SELECT CASE WHEN bool_or(o.state = 'parked') THEN 'p' WHEN count(*) > 0 THEN 'b' END"
+    "       ELSE coalesce((SELECT CASE WHEN o.park_order IS NOT NULL THEN 'p' WHEN s.rule = 'n' THEN 'b' END"
     "                      FROM {schema}.event o"
     "                      WHERE o.phone_number = s.phone AND o.list_number = s.list AND o.state IN ('claimed', 'parked')"
-    "                        AND o.event_id <> s.event_id AND (o.state = 'parked' OR o.lease_until > now())), 'g') END AS answer"
+    "                        AND o.event_id <> s.event_id AND (o.state = 'parked' OR o.lease_until > now())"
+    "                      ORDER BY o.park_order LIMIT 1), 'g') END AS answer"
     " FROM (SELECT i.*,"
     "   CASE WHEN e.state IS NULL THEN 'n'"
     "        WHEN e.in_sources THEN 's'"
@@ -60,17 +71,20 @@ static const char claim_text[] =
     "     x.phone_number = i.phone AND x.list_number = i.list AS same_contact,"
     "     x.phone_number IS NOT NULL AND x.list_number IS NOT NULL AS has_contact,"
     "     x.payload_digest IS NOT DISTINCT FROM i.digest AS same_digest"
-    "    FROM {schema}.event x WHERE x.event_id = i.event_id OFFSET 0) e ON true) s"
+    "    FROM {schema}.event x WHERE x.event_id = i.event_id OFFSET 0) e ON true"
+    "  OFFSET 0) s"
     "), taken AS ("
     " INSERT INTO {schema}.event AS e (event_id, topic, partition, \"offset\", state, phone_number, list_number, payload_digest,"
-    "   token, lease_until)"
+    "   token, lease_until, park_order)"
     " SELECT j.event_id, j.topic, j.partition, j.\"offset\", 'claimed', j.phone, j.list, j.digest, j.token,"
-    "   now() + $9::int8 * interval '1 microsecond'"
-    " FROM judged j WHERE j.answer IN ('g', 't') ORDER BY j.ord"
+    "   now() + $9::int8 * interval '1 microsecond', CASE WHEN j.answer = 'p' THEN " NEXT_PARK_ORDER " END"
+    " FROM judged j WHERE j.answer IN ('g', 'p') ORDER BY j.ord"
     " ON CONFLICT (event_id) DO UPDATE SET"
     "  state = 'claimed', topic = excluded.topic, partition = excluded.partition, \"offset\" = excluded.\"offset\","
     "  phone_number = excluded.phone_number, list_number = excluded.list_number, payload_digest = excluded.payload_digest,"
     "  token = excluded.token, lease_until = excluded.lease_until,"
+    "  park_order = CASE WHEN excluded.park_order IS NOT NULL THEN coalesce(e.park_order, excluded.park_order) END,"
+    "  age_from = CASE WHEN e.state = 'dead' THEN now() ELSE e.age_from END,"
     "  maybe_sent = e.maybe_sent OR (e.state = 'claimed' AND e.token IS NOT NULL AND e.token <> excluded.token),"
     "  sources = CASE WHEN e.topic = excluded.topic AND e.partition = excluded.partition AND e.\"offset\" = excluded.\"offset\""
     "                 THEN e.sources"
@@ -91,29 +105,36 @@ static const char claim_text[] =
     "  OR (e.state = 'dead'"
     "      AND NOT (e.topic = excluded.topic AND e.partition = excluded.partition AND e.\"offset\" = excluded.\"offset\")"
     "      AND (excluded.topic || ':' || excluded.partition || ':' || excluded.\"offset\") <> ALL (e.sources))"
-    " RETURNING e.event_id, e.maybe_sent, e.attempts"
+    " RETURNING e.event_id, e.maybe_sent, e.attempts, e.park_order, now() - coalesce(e.age_from, e.received_at) AS age"
     "), warned AS ("
     " INSERT INTO {schema}.warning (event_id, source, code, message)"
     " SELECT j.event_id, 'worker', 'duplicate_differs', 'the record at ' || j.topic || ':' || j.partition || ':' || j.\"offset\""
     "   || ' has the same event_id but says something else; it was not sent'"
     " FROM judged j WHERE j.answer = 'd' ORDER BY j.ord"
     " ON CONFLICT (event_id, message) WHERE code = 'duplicate_differs' DO NOTHING"
-    ") SELECT j.event_id, j.answer::\"char\", false, 0 FROM judged j WHERE j.answer NOT IN ('g', 't')"
-    " UNION ALL SELECT t.event_id, 'g'::\"char\", t.maybe_sent, t.attempts FROM taken t";
+    ") SELECT j.event_id, j.answer::\"char\", false, 0, NULL::interval FROM judged j WHERE j.answer NOT IN ('g', 'p')"
+    " UNION ALL SELECT t.event_id, (CASE WHEN t.park_order IS NULL THEN 'g' ELSE 'p' END)::\"char\", t.maybe_sent, t.attempts, t.age"
+    " FROM taken t";
+
+/* A row of ours is claimed under our token, or parked and taken up under it: then it has a lease. A row that was recorded as parked keeps the
+ * token, so that a record whose answer was lost knows it, but has no lease. */
+#define IS_HELD(row) "(" row ".state = 'claimed' OR (" row ".state = 'parked' AND " row ".lease_until IS NOT NULL))"
 
 /* As INSERT … ON CONFLICT the row is found without a plan of its own. A row that is missing altogether (a failover lost the claim) is
- * written whole: nobody else answers for the event. */
+ * written whole: nobody else answers for the event. The numbers of the tries go on from those that are known, in the statement's snapshot,
+ * and only where the row was written now. */
 static const char record_text[] =
     "WITH done AS ("
     " INSERT INTO {schema}.event AS e (event_id, token, state, topic, partition, \"offset\", phone_number, list_number,"
     "   payload_digest, attempts, http_status, code, error, error_class, contact_id, list_contact_id, is_new_contact,"
     "   is_new_list_contact, journeys_enrolled, validation, ip_address, url, signup_date, consent, ad_network_source,"
-    "   ad_network_id, request, payload, headers, record_key, record_timestamp_ms, maybe_sent, due_at, finished_at)"
+    "   ad_network_id, request, payload, headers, record_key, record_timestamp_ms, maybe_sent, due_at, finished_at, park_order)"
     " SELECT i.event_id, i.token, i.state, i.topic, i.partition, i.\"offset\", i.phone, i.list, i.digest, i.attempts,"
     "   i.http_status, i.code, i.error, i.error_class, i.contact_id, i.list_contact_id, i.is_new_contact,"
     "   i.is_new_list_contact, i.journeys, i.validation, i.ip_address, i.url, i.signup_date, i.consent, i.ad_source,"
     "   i.ad_id, i.request, i.payload, i.headers, i.key, i.timestamp_ms, i.maybe_sent,"
-    "   now() + i.due_in_us * interval '1 microsecond', CASE WHEN i.state <> 'parked' THEN now() END"
+    "   now() + i.due_in_us * interval '1 microsecond', CASE WHEN i.state <> 'parked' THEN now() END,"
+    "   CASE WHEN i.state = 'parked' THEN " NEXT_PARK_ORDER " END"
     " FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::text[], $8::text[], $9::bytea[],"
     "   $10::int4[], $11::int4[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bool[], $18::bool[],"
     "   $19::int4[], $20::jsonb[], $21::text[], $22::text[], $23::timestamptz[], $24::jsonb[], $25::text[], $26::text[],"
@@ -130,8 +151,9 @@ static const char record_text[] =
     "  signup_date = excluded.signup_date, consent = excluded.consent, ad_network_source = excluded.ad_network_source,"
     "  ad_network_id = excluded.ad_network_id, request = excluded.request, payload = excluded.payload,"
     "  headers = excluded.headers, record_key = excluded.record_key, record_timestamp_ms = excluded.record_timestamp_ms,"
-    "  maybe_sent = excluded.maybe_sent, due_at = excluded.due_at, finished_at = excluded.finished_at, lease_until = NULL"
-    " WHERE e.state = 'claimed' AND e.token = excluded.token"
+    "  maybe_sent = excluded.maybe_sent, due_at = excluded.due_at, finished_at = excluded.finished_at, lease_until = NULL,"
+    "  park_order = CASE WHEN excluded.park_order IS NOT NULL THEN coalesce(e.park_order, excluded.park_order) END"
+    " WHERE " IS_HELD("e") " AND e.token = excluded.token"
     " RETURNING e.event_id, e.phone_number, e.validation"
     "), warned AS ("
     " INSERT INTO {schema}.warning (event_id, source, code, message)"
@@ -140,7 +162,7 @@ static const char record_text[] =
     " WHERE (w.event_id IN (SELECT d.event_id FROM done d)) IS TRUE"
     "), tried AS ("
     " INSERT INTO {schema}.attempt (event_id, attempt, route, at, duration_ms, http_status, code, verdict)"
-    " SELECT a.event_id, a.attempt, a.route, a.at, a.duration_ms, a.http_status, a.code, a.verdict"
+    " SELECT a.event_id, a.attempt + coalesce((SELECT max(x.attempt) FROM {schema}.attempt x WHERE x.event_id = a.event_id), 0), a.route, a.at, a.duration_ms, a.http_status, a.code, a.verdict"
     " FROM unnest($38::text[], $39::int4[], $40::text[], $41::timestamptz[], $42::int8[], $43::int4[], $44::text[], $45::text[])"
     "   AS a(event_id, attempt, route, at, duration_ms, http_status, code, verdict)"
     " WHERE (a.event_id IN (SELECT d.event_id FROM done d)) IS TRUE"
@@ -151,36 +173,50 @@ static const char record_text[] =
     " ON CONFLICT (phone_number) DO UPDATE SET validation = excluded.validation, validated_at = excluded.validated_at"
     ") SELECT d.event_id FROM done d";
 
-/* Of the rows that a record or a release did not touch: d done by an earlier try of the same record, a again (it is ours and still claimed),
+/* Of the rows that a record or a release did not touch: d done by an earlier try of the same record, a again (it is ours and still in work),
  * r refused. */
 static const char record_why_text[] =
     "SELECT i.event_id, (CASE"
-    "  WHEN i.state = 'released' THEN CASE WHEN e.state = 'claimed' AND e.token IS NULL THEN 'd'"
-    "                                      WHEN e.state = 'claimed' AND e.token = i.token THEN 'a' ELSE 'r' END"
-    "  WHEN e.state IS NULL THEN 'a'"
+    "  WHEN i.state = 'released' AND e.state IN ('claimed', 'parked') AND e.token IS NULL THEN 'd'"
+    "  WHEN e.state IS NULL AND i.state <> 'released' THEN 'a'"
+    "  WHEN e.token = i.token AND " IS_HELD("e") " THEN 'a'"
     "  WHEN e.token = i.token AND e.state = i.state THEN 'd'"
-    "  WHEN e.token = i.token AND e.state = 'claimed' THEN 'a'"
     "  ELSE 'r' END)::\"char\""
     " FROM unnest($1::text[], $2::uuid[], $3::text[]) AS i(event_id, token, state)"
-    " LEFT JOIN LATERAL (SELECT x.state, x.token FROM {schema}.event x WHERE x.event_id = i.event_id OFFSET 0) e ON true";
+    " LEFT JOIN LATERAL (SELECT x.state, x.token, x.lease_until FROM {schema}.event x WHERE x.event_id = i.event_id OFFSET 0) e ON true";
+
+/* After a final record of a parked event, in the same transaction: the contact's next one is due at once. Best effort, it never waits for a
+ * lock: who looks for what is due looks at what is blocked again and again. */
+static const char wake_text[] =
+    "UPDATE {schema}.event e SET due_at = now()"
+    " WHERE e.event_id = ANY (ARRAY("
+    "  SELECT x.event_id FROM {schema}.event x"
+    "  WHERE x.event_id = ANY (ARRAY("
+    "    SELECT (SELECT o.event_id FROM {schema}.event o"
+    "            WHERE o.phone_number = i.phone AND o.list_number = i.list AND o.state IN ('claimed', 'parked')"
+    "              AND o.park_order IS NOT NULL ORDER BY o.park_order LIMIT 1)"
+    "    FROM unnest($1::text[], $2::text[]) AS i(phone, list)))"
+    "   AND x.state || '' = 'parked' AND x.due_at > now()"
+    "  FOR UPDATE SKIP LOCKED))";
 
 /* The updates below find their rows by = ANY of the ids, a scan of one index in the order of the ids, and their values by the id's place in
  * the array: a join with unnest() would be planned, on an empty table, the other way round. The state is compared as an expression, so that no
  * partial index looks cheaper than the key. */
 
-/* A row without a token is nobody's, and nobody called for it without saying so in maybe_sent. */
+/* A row without a token is nobody's, and nobody called for it without saying so in maybe_sent. A parked one is as it was before it was taken
+ * up. */
 static const char release_text[] =
-    "UPDATE {schema}.event e SET token = NULL, lease_until = now(),"
+    "UPDATE {schema}.event e SET token = NULL, lease_until = CASE WHEN e.state = 'claimed' THEN now() END,"
     "  maybe_sent = ($3::bool[])[array_position($1::text[], e.event_id)],"
     "  attempts = ($4::int4[])[array_position($1::text[], e.event_id)]"
-    " WHERE e.event_id = ANY ($1::text[]) AND e.state || '' = 'claimed'"
+    " WHERE e.event_id = ANY ($1::text[]) AND e.state || '' IN ('claimed', 'parked') AND e.lease_until IS NOT NULL"
     "  AND e.token = ($2::uuid[])[array_position($1::text[], e.event_id)]"
     " RETURNING e.event_id";
 
 static const char extend_text[] =
     "UPDATE {schema}.event e SET lease_until = now() + $4::int8 * interval '1 microsecond',"
     "  maybe_sent = e.maybe_sent OR ($3::bool[])[array_position($1::text[], e.event_id)]"
-    " WHERE e.event_id = ANY ($1::text[]) AND e.state || '' = 'claimed'"
+    " WHERE e.event_id = ANY ($1::text[]) AND e.state || '' IN ('claimed', 'parked') AND e.lease_until IS NOT NULL"
     "  AND e.token = ($2::uuid[])[array_position($1::text[], e.event_id)]"
     " RETURNING e.event_id";
 
@@ -207,16 +243,113 @@ static const char outbox_take_text[] =
     " FROM taken t ORDER BY t.finished_at, t.event_id";
 
 static const char outbox_mark_text[] =
-    "UPDATE {schema}.event e SET outbox_token = NULL, lease_until = NULL, dead_letter_published_at ="
-    "  CASE WHEN ($2::bool[])[array_position($1::text[], e.event_id)] THEN now() END"
+    "UPDATE {schema}.event e SET outbox_token = NULL,"
+    "  dead_letter_published_at = CASE WHEN ($2::bool[])[array_position($1::text[], e.event_id)] THEN now() END,"
+    "  lease_until = CASE WHEN NOT ($2::bool[])[array_position($1::text[], e.event_id)] AND $4::int8 > 0"
+    "                     THEN now() + $4::int8 * interval '1 microsecond' END"
     " WHERE e.event_id = ANY ($1::text[]) AND e.state || '' = 'dead' AND e.outbox_token = $3::uuid"
     " RETURNING e.event_id";
 
-/* One session of our own. A generic plan that never scans the table: see the head comment. jit: the planner's prices for what it must not do
- * would start the compiler. */
+/* due: the earliest that are due and nobody's, locked, some more of them than are wanted; more_due says that these are not all. judged: a
+ * contact's events go one after the other, so one with an earlier event parked, or one claimed and on its way, is blocked. chosen: as many as
+ * are wanted and fit. taken: they stay parked, which keeps the contact's later events behind them whatever becomes of us.
+ *
+ * pushed: what is blocked is looked at again after 2 s for each event before it, up to 30 s, and not before the first of them is due: thousands
+ * behind one event would otherwise be looked at each time, before everything else. That is only the safety net: the end of the one before
+ * makes an event due at once (wake). What does not fit into the taker's memory waits likewise.
+ *
+ * There is always one row at least, whose event_id is null when nothing was taken. Its next_us: 0, if more is due; else the time until the
+ * next event is due, a blocked one is looked at again, or a lease ends; null, if nothing is parked.
+ *
+ * $1 limit, $2 token, $3 lease, $4 bytes that the taker has room for. */
+#define DUE_LOOK "least(greatest($1::int8, 64), 1000)"
+#define DUE_EVENT(row)                                                                                                 \
+    row ".event_id, " row ".topic, " row ".partition, " row ".\"offset\", " row ".record_key, " row ".payload, " row     \
+        ".headers, " row ".record_timestamp_ms, " row ".maybe_sent, " row ".attempts, "
+#define DUE_AGE(row) "now() - coalesce(" row ".age_from, " row ".received_at) AS age"
+#define EPOCH_US(interval) "(extract(epoch FROM " interval ") * 1000000)::int8"
+
+static const char due_take_text[] =
+    "WITH due AS MATERIALIZED ("
+    " SELECT e.event_id, e.due_at, e.park_order, e.phone_number, e.list_number,"
+    "  512 + coalesce(octet_length(e.payload), 0) + coalesce(octet_length(e.record_key), 0)"
+    "      + coalesce(pg_column_size(e.headers), 0) AS bytes"
+    " FROM {schema}.event e"
+    " WHERE e.state = 'parked' AND e.due_at <= now() AND (e.lease_until IS NULL OR e.lease_until <= now())"
+    " ORDER BY e.due_at LIMIT " DUE_LOOK " + 1 FOR UPDATE SKIP LOCKED"
+    "), judged AS MATERIALIZED ("
+    " SELECT b.event_id, b.due_at, b.park_order, b.bytes,"
+    "  CASE WHEN b.bytes > $4::int8 THEN now() + interval '30 s'"
+    "       WHEN b.before > 0 THEN greatest(now() + b.before * interval '2 s', (SELECT o.due_at FROM {schema}.event o"
+    "        WHERE o.phone_number = b.phone_number AND o.list_number = b.list_number AND o.state IN ('claimed', 'parked')"
+    "         AND o.park_order IS NOT NULL ORDER BY o.park_order LIMIT 1))"
+    "       ELSE (SELECT now() + interval '2 s' FROM {schema}.event o"
+    "        WHERE o.phone_number = b.phone_number AND o.list_number = b.list_number AND o.state IN ('claimed', 'parked')"
+    "         AND o.park_order IS NULL AND o.lease_until > now() LIMIT 1) END AS blocked_until"
+    " FROM (SELECT d.*, (SELECT count(*) FROM (SELECT FROM {schema}.event o"
+    "         WHERE o.phone_number = d.phone_number AND o.list_number = d.list_number AND o.state IN ('claimed', 'parked')"
+    "          AND o.park_order < d.park_order AND (o.state = 'parked' OR o.lease_until > now()) LIMIT 15) f) AS before"
+    "       FROM due d OFFSET 0) b"
+    "), chosen AS MATERIALIZED ("
+    " SELECT r.event_id FROM (SELECT j.event_id, row_number() OVER w AS nth, sum(j.bytes) OVER w AS sum_bytes"
+    "   FROM judged j WHERE j.blocked_until IS NULL"
+    "   WINDOW w AS (ORDER BY j.due_at, j.park_order ROWS UNBOUNDED PRECEDING)) r"
+    " WHERE r.nth <= $1::int8 AND r.sum_bytes <= $4::int8"
+    "), blocked AS MATERIALIZED ("
+    " SELECT array_agg(j.event_id ORDER BY j.event_id) AS ids, array_agg(j.blocked_until ORDER BY j.event_id) AS untils,"
+    "  min(j.blocked_until) AS first FROM judged j WHERE j.blocked_until IS NOT NULL"
+    "), taken AS ("
+    " UPDATE {schema}.event e SET token = $2::uuid, lease_until = now() + $3::int8 * interval '1 microsecond',"
+    "  maybe_sent = e.maybe_sent OR (e.lease_until IS NOT NULL AND e.token IS NOT NULL AND e.token <> $2::uuid)"
+    " WHERE e.event_id = ANY (ARRAY(SELECT c.event_id FROM chosen c))"
+    " RETURNING " DUE_EVENT("e") DUE_AGE("e") ", e.due_at, e.park_order"
+    "), pushed AS ("
+    " UPDATE {schema}.event e SET due_at ="
+    "  (SELECT b.untils FROM blocked b)[array_position((SELECT b.ids FROM blocked b), e.event_id)]"
+    " WHERE e.event_id = ANY ((SELECT b.ids FROM blocked b)::text[])"
+    ") SELECT " DUE_EVENT("t") "t.age, s.next_us, s.oversized"
+    " FROM (SELECT CASE WHEN (SELECT count(*) FROM due) > " DUE_LOOK " OR (SELECT count(*) FROM judged j WHERE j.blocked_until IS NULL)"
+    "   > (SELECT count(*) FROM chosen) THEN 0"
+    "  ELSE " EPOCH_US("least("
+    "   (SELECT e.due_at FROM {schema}.event e WHERE e.state = 'parked' AND e.due_at > now() ORDER BY e.due_at LIMIT 1),"
+    "   (SELECT min(l.lease_until) FROM (SELECT e.lease_until FROM {schema}.event e WHERE e.state = 'parked' AND e.due_at <= now()"
+    "     ORDER BY e.due_at OFFSET 0) l WHERE l.lease_until > now()),"
+    "   (SELECT b.first FROM blocked b),"
+    "   CASE WHEN EXISTS (SELECT FROM chosen) THEN now() + $3::int8 * interval '1 microsecond' END) - now()") " END AS next_us,"
+    "  (SELECT count(*) FROM due d WHERE d.bytes > $4::int8) AS oversized) s"
+    " LEFT JOIN taken t ON true ORDER BY t.due_at, t.park_order";
+
+/* After a lost answer: what that take has taken, if it was executed. All that is due is looked through, which is why this is not a part of
+ * the statement above. $1 token, $2 lease. */
+static const char due_again_text[] =
+    "WITH taken AS ("
+    " UPDATE {schema}.event e SET lease_until = now() + $2::int8 * interval '1 microsecond'"
+    " WHERE e.event_id = ANY (ARRAY(SELECT x.event_id FROM {schema}.event x"
+    "   WHERE x.state = 'parked' AND x.due_at <= now() AND x.token = $1::uuid AND x.lease_until IS NOT NULL"
+    "   ORDER BY x.due_at FOR UPDATE SKIP LOCKED))"
+    " RETURNING " DUE_EVENT("e") DUE_AGE("e") ", e.due_at, e.park_order"
+    ") SELECT " DUE_EVENT("t") "t.age, 0::int8, 0::int8 FROM taken t ORDER BY t.due_at, t.park_order";
+
+/* What waits is counted a slice at a time, each from where the one before has ended, so that a million of them hold up no claim: how many, how
+ * many of them are due, how long the first has been due, and where the slice ends (null: there are no more). $1 the end of the one before. */
+#define COUNT_SLICE "20000"
+#define COUNT_TEXT(time, what)                                                                                         \
+    "SELECT count(*), count(*) FILTER (WHERE x." time " <= now()), " EPOCH_US("now() - min(x." time ")") ", max(l.last)" \
+    " FROM (SELECT (SELECT e." time " FROM {schema}.event e WHERE " what " AND e." time " > $1::timestamptz"            \
+    "               ORDER BY e." time " OFFSET " COUNT_SLICE " LIMIT 1) AS last) l,"                                    \
+    " LATERAL (SELECT e." time " FROM {schema}.event e WHERE " what " AND e." time " > $1::timestamptz"                 \
+    "          AND e." time " <= coalesce(l.last, 'infinity') ORDER BY e." time ") x"
+
+static const char count_parked_text[] = COUNT_TEXT("due_at", "e.state = 'parked'");
+static const char count_unpublished_text[] = COUNT_TEXT("finished_at", "e.state = 'dead' AND e.dead_letter_published_at IS NULL");
+
+/* One session of our own. A generic plan that never scans the table, and reads what it needs in order from the index that has the order,
+ * whatever the planner believes of the table: see the head comment. jit: the planner's prices for what it must not do would start the
+ * compiler. */
 #define COMMON_SETTINGS(local)                                                                                         \
     "set_config('statement_timeout', $1, " local "), set_config('lock_timeout', $2, " local "),"                       \
-    " set_config('enable_seqscan', 'off', " local "), set_config('enable_hashjoin', 'off', " local "),"                \
+    " set_config('enable_seqscan', 'off', " local "), set_config('enable_bitmapscan', 'off', " local "),"              \
+    " set_config('enable_sort', 'off', " local "), set_config('enable_hashjoin', 'off', " local "),"                   \
     " set_config('enable_mergejoin', 'off', " local "), set_config('jit', 'off', " local ")"
 
 static const char session_text[] =
@@ -241,8 +374,13 @@ static const struct {
     [SQL_RECORD_WHY] = {"record_why", record_why_text},
     [SQL_RELEASE] = {"release", release_text},
     [SQL_EXTEND] = {"extend", extend_text},
+    [SQL_WAKE] = {"wake", wake_text},
+    [SQL_DUE_TAKE] = {"due_take", due_take_text},
+    [SQL_DUE_AGAIN] = {"due_again", due_again_text},
     [SQL_OUTBOX_TAKE] = {"outbox_take", outbox_take_text},
     [SQL_OUTBOX_MARK] = {"outbox_mark", outbox_mark_text},
+    [SQL_COUNT_PARKED] = {"count_parked", count_parked_text},
+    [SQL_COUNT_UNPUBLISHED] = {"count_unpublished", count_unpublished_text},
     [SQL_SESSION] = {"session", session_text},
     [SQL_SESSION_LOCAL] = {"session_local", session_local_text},
     [SQL_LOOK] = {"look", look_text},

@@ -10,8 +10,13 @@ enum sql_id {
     SQL_RECORD_WHY,
     SQL_RELEASE,
     SQL_EXTEND,
+    SQL_WAKE,
+    SQL_DUE_TAKE,
+    SQL_DUE_AGAIN,
     SQL_OUTBOX_TAKE,
     SQL_OUTBOX_MARK,
+    SQL_COUNT_PARKED,
+    SQL_COUNT_UNPUBLISHED,
     SQL_STATEMENTS, /* those before are prepared; those below are sent as they are */
     SQL_SESSION = SQL_STATEMENTS,
     SQL_SESSION_LOCAL,

@@ -32,6 +32,7 @@ void wire_queue(struct conn *conn, struct conn_request *request)
 {
     request->next = NULL;
     request->result = NULL;
+    request->results = 0;
     if (conn->tail)
         conn->tail->next = request;
     else
@@ -76,6 +77,19 @@ static void arm_round_trip(struct conn *conn)
         uv_timer_stop(&conn->timer);
 }
 
+/* Of the results of one segment: the first error, which there is one of only, because what follows it is skipped; else the one that was asked
+ * for. */
+static void keep_result(struct conn_request *request, PGresult *result)
+{
+    bool error = PQresultStatus(result) == PGRES_FATAL_ERROR;
+    if (!error && request->results++ != request->settings) {
+        PQclear(result);
+        return;
+    }
+    PQclear(request->result);
+    request->result = result;
+}
+
 static void collect(struct conn *conn, PGresult *result)
 {
     struct conn_request *head = conn->head;
@@ -91,12 +105,7 @@ static void collect(struct conn *conn, PGresult *result)
         PQclear(result);
         return;
     default:
-        if (head->result && PQresultStatus(head->result) == PGRES_FATAL_ERROR) {
-            PQclear(result);
-            return;
-        }
-        PQclear(head->result);
-        head->result = result;
+        keep_result(head, result);
     }
 }
 
@@ -163,21 +172,29 @@ bool conn_has_room(const struct conn *conn)
            conn->in_flight < CONN_IN_FLIGHT_MAX;
 }
 
-static int send_pooled(struct conn *conn, enum sql_id id, const struct params *params)
+static int send_statement(struct conn *conn, const struct conn_statement *statement)
 {
-    const char *settings[] = {conn->statement_timeout, conn->lock_timeout};
-    return PQsendQueryParams(conn->pg, conn->texts.text[SQL_SESSION_LOCAL], 2, NULL, settings, NULL, NULL,
-                             0) &&
-           PQsendQueryParams(conn->pg, conn->texts.text[id], params->count, NULL, params->values,
-                             params->lengths, params->formats, 1);
+    const struct params *params = statement->params;
+    if (conn->pooled)
+        return PQsendQueryParams(conn->pg, conn->texts.text[statement->id], params->count, NULL, params->values,
+                                 params->lengths, params->formats, 1);
+    return PQsendQueryPrepared(conn->pg, sql_name(statement->id), params->count, params->values, params->lengths,
+                               params->formats, 1);
 }
 
-void conn_send(struct conn *conn, struct conn_request *request, enum sql_id id, const struct params *params)
+static int send_settings(struct conn *conn)
+{
+    const char *settings[] = {conn->statement_timeout, conn->lock_timeout};
+    return !conn->pooled || PQsendQueryParams(conn->pg, conn->texts.text[SQL_SESSION_LOCAL], 2, NULL, settings, NULL, NULL, 0);
+}
+
+void conn_send(struct conn *conn, struct conn_request *request, const struct conn_statement *statements, size_t count)
 {
     assert(conn->state == CONN_READY);
-    int sent = conn->pooled ? send_pooled(conn, id, params)
-                            : PQsendQueryPrepared(conn->pg, sql_name(id), params->count, params->values,
-                                                  params->lengths, params->formats, 1);
+    int sent = send_settings(conn);
+    for (size_t i = 0; sent && i < count; i++)
+        sent = send_statement(conn, &statements[i]);
+    request->settings = conn->pooled ? 1 : 0;
     if (!sent) {
         char why[LEDGER_ERROR_BYTES];
         wire_error_text(conn, NULL, why, sizeof why);

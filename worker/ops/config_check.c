@@ -153,10 +153,12 @@ static void settle_order(struct config_loader *loader, const struct config_key *
     } else if (!is_given(loader, larger)) {
         *high = *low;
     } else {
-        config_duration_text(*low, low_text);
-        config_duration_text(*high, high_text);
-        config_complain_key(loader, smaller, "%s is longer than %s, %s; write a shorter one", low_text,
-                            larger->path, high_text);
+        bool is_time = smaller->kind == CONFIG_KIND_DURATION;
+        config_amount_text(smaller->kind, *low, low_text);
+        config_amount_text(larger->kind, *high, high_text);
+        config_complain_key(loader, smaller, "%s is %s than %s, %s; write %s", low_text,
+                            is_time ? "longer" : "more", larger->path, high_text,
+                            is_time ? "a shorter one" : "a smaller one");
     }
 }
 
@@ -208,7 +210,9 @@ void config_settle(struct config_loader *loader)
     settle_ca_file(loader);
     settle_list_number(loader);
     settle_order(loader, KEY(retry_inline_base_us), KEY(retry_inline_cap_us));
+    settle_order(loader, KEY(retry_park_base_us), KEY(retry_max_age_us)); /* else nobody would be parked twice */
     settle_order(loader, KEY(retry_park_base_us), KEY(retry_park_cap_us));
+    settle_order(loader, KEY(retry_inline_attempts), KEY(retry_max_attempts)); /* else nobody would be parked */
     settle_order(loader, KEY(contacts_api_connect_timeout_us), KEY(contacts_api_timeout_us));
     settle_lease(loader);
     settle_topics(loader);

@@ -26,6 +26,12 @@
       s->status.waiting_retry)                                                                               \
     G("gauge", "signup_waiting_claim", "events in memory that another worker holds a claim on",              \
       s->status.waiting_claim)                                                                               \
+    G("gauge", "signup_deliveries_taken_up", "of the events in memory: parked ones that were taken up",                  \
+      s->status.taken_up)                                                                                    \
+    G("gauge", "signup_fuse_blown", "1 while the fuse holds the upsert route", s->status.fuse_blown)         \
+    G("gauge", "signup_dead_letter_alarm",                                                                   \
+      "1 while dead letters cannot be published, or one has waited in the ledger for minutes",               \
+      snapshot_letters_alarm(s))                                                                             \
     G("gauge", "signup_lanes", "contacts with events in memory", s->status.lanes)                            \
     G("gauge", "signup_memory_bytes", "memory of events under way", s->status.memory_bytes)                  \
     G("gauge", "signup_oldest_unfinished_seconds", "age of the oldest event in memory, 0 for none",          \
@@ -39,6 +45,25 @@
     G("gauge", "process_max_fds", "limit of open file descriptors", p->max_fds)                              \
     G("gauge", "process_start_time_seconds", "start of the process since the epoch",                         \
       (double)s->started.us / (double)US_PER_S)
+
+/* G(type, name, help, value) of what lies in the ledger: the same figures from every worker. */
+#define METRICS_BACKLOG(G)                                                                                   \
+    G("gauge", "signup_backlog_parked", "events parked in the ledger", b->parked)                            \
+    G("gauge", "signup_backlog_parked_due", "of these: due, those in work again among them", b->parked_due)             \
+    G("gauge", "signup_backlog_parked_due_oldest_seconds",                                                   \
+      "for how long the first of these has been due, 0 for none", seconds(b->oldest_parked_due_us))          \
+    G("gauge", "signup_backlog_dead_unpublished", "dead events whose letter is not published yet",           \
+      b->dead_unpublished)                                                                                   \
+    G("gauge", "signup_backlog_dead_unpublished_oldest_seconds",                                             \
+      "since the death of the first of these, 0 for none", seconds(b->oldest_unpublished_us))                \
+    G("gauge", "signup_backlog_age_seconds", "since these figures were counted",                             \
+      seconds(s->now.us - b->as_of.us))
+
+#define METRICS_LETTERS(G)                                                                                   \
+    G("counter", "signup_dead_letter_pointers_total",                                                        \
+      "dead letters too large for the topic, published as a pointer to the ledger", l->pointers)             \
+    G("counter", "signup_dead_letter_producers_replaced_total",                                              \
+      "producers of dead letters given up after a fatal error", l->replaced)
 
 static double seconds(int64_t us)
 {
@@ -97,6 +122,14 @@ static void write_single(struct buf *out, const struct ops_snapshot *s, const st
     buf_append_str(out, name);                                                                               \
     write_value(out, (double)(value));
     METRICS_SINGLE(G)
+    const struct snapshot_backlog *b = &s->backlog;
+    if (b->known) {
+        METRICS_BACKLOG(G)
+    }
+    const struct snapshot_letters *l = &s->letters;
+    if (l->known) {
+        METRICS_LETTERS(G)
+    }
 #undef G
 }
 
@@ -134,6 +167,12 @@ static double gate_limit(const struct ops_snapshot *s, const struct pipeline_gat
     return (double)gate->limit;
 }
 
+static double gate_limit_max(const struct ops_snapshot *s, const struct pipeline_gate_status *gate)
+{
+    (void)s;
+    return (double)gate->limit_max;
+}
+
 static double gate_closed_seconds(const struct ops_snapshot *s, const struct pipeline_gate_status *gate)
 {
     return gate->open ? 0 : seconds(s->now.us - gate->closed_since.us);
@@ -146,7 +185,8 @@ static const struct {
 } gate_metrics[] = {
     {"signup_gate_open", "1 while the route admits work", gate_open},
     {"signup_gate_in_flight", "operations of the route under way", gate_in_flight},
-    {"signup_gate_limit", "operations that the route admits at a time", gate_limit},
+    {"signup_gate_limit", "operations that the route admits at a time, as it is now", gate_limit},
+    {"signup_gate_limit_max", "operations that the route admits at a time, at most", gate_limit_max},
     {"signup_gate_closed_seconds", "for how long the route has been closed, 0 while open",
      gate_closed_seconds},
 };

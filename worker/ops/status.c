@@ -122,9 +122,29 @@ static void write_gates(struct buf *out, const struct ops_snapshot *s)
         write_str(out, "why", gate->why);
         buf_append_char(out, ',');
         write_time(out, "closed_since", gate->open ? (wall_us_t){0} : wall_of(s, gate->closed_since));
-        buf_printf(out, ",\"in_flight\":%zu,\"limit\":%zu}", gate->in_flight, gate->limit);
+        buf_append_char(out, ',');
+        write_seconds(out, "closed_seconds", gate->open ? 0 : s->now.us - gate->closed_since.us);
+        buf_printf(out, ",\"in_flight\":%zu,\"limit\":%zu,\"limit_max\":%zu}", gate->in_flight, gate->limit,
+                   gate->limit_max);
     }
     buf_append_str(out, "]");
+}
+
+static void write_backlog(struct buf *out, const struct ops_snapshot *s)
+{
+    const struct snapshot_backlog *backlog = &s->backlog;
+    buf_append_str(out, "\"backlog\":");
+    if (!backlog->known) {
+        buf_append_str(out, "null");
+        return;
+    }
+    buf_printf(out, "{\"parked\":%" PRIu64 ",\"parked_due\":%" PRIu64 ",", backlog->parked, backlog->parked_due);
+    write_seconds(out, "oldest_parked_due_seconds", backlog->oldest_parked_due_us);
+    buf_printf(out, ",\"dead_unpublished\":%" PRIu64 ",", backlog->dead_unpublished);
+    write_seconds(out, "oldest_unpublished_seconds", backlog->oldest_unpublished_us);
+    buf_append_char(out, ',');
+    write_time(out, "as_of", wall_of(s, backlog->as_of));
+    buf_append_char(out, '}');
 }
 
 static void write_partitions(struct buf *out, const struct ops_snapshot *s)
@@ -229,12 +249,16 @@ void status_render(struct buf *out, const struct ops_snapshot *s)
                bool_str(status->intake_open));
     write_str(out, "why", status->intake_why);
     buf_printf(out, "},\"deliveries\":%zu,\"in_flight\":%zu,", status->deliveries, status->calls_in_flight);
-    buf_printf(out, "\"waiting\":{\"retry\":%zu,\"claim\":%zu},", status->waiting_retry,
-               status->waiting_claim);
+    buf_printf(out, "\"waiting\":{\"retry\":%zu,\"claim\":%zu},\"taken_up\":%zu,", status->waiting_retry,
+               status->waiting_claim, status->taken_up);
+    buf_printf(out, "\"fuse_blown\":%s,\"dead_letter_alarm\":%s,", bool_str(status->fuse_blown),
+               bool_str(snapshot_letters_alarm(s)));
     buf_printf(out, "\"lanes\":%zu,\"memory_bytes\":%zu,", status->lanes, status->memory_bytes);
     write_oldest(out, s);
     buf_append_char(out, ',');
     write_gates(out, s);
+    buf_append_char(out, ',');
+    write_backlog(out, s);
     buf_append_char(out, ',');
     write_servers(out, s);
     buf_append_char(out, ',');
@@ -244,11 +268,49 @@ void status_render(struct buf *out, const struct ops_snapshot *s)
     buf_append_str(out, "}\n");
 }
 
+/* What a closed gate means to whoever reads the probe's answer. */
+static const char *gate_meaning(const char *route)
+{
+    static const struct {
+        const char *route;
+        const char *meaning;
+    } meanings[] = {
+        {"upsert", "no signup is sent, one call at a time probes"},
+        {"validate", "no phone is validated, signups without validation go on"},
+        {"ledger", "nothing is consumed and nobody is called"},
+        {"dead_letter", "dead letters wait in the ledger, signups go on"},
+    };
+    for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++)
+        if (strcmp(route, meanings[i].route) == 0)
+            return meanings[i].meaning;
+    return "it admits nothing";
+}
+
+/* One line, whatever a server has said. */
+static void write_line(struct buf *out, const char *text)
+{
+    for (const char *c = text; *c; c++)
+        buf_append(out, (unsigned char)*c < 0x20 ? " " : c, 1);
+    buf_append_char(out, '\n');
+}
+
+static void write_closed_gates(struct buf *out, const struct ops_snapshot *s)
+{
+    for (size_t i = 0; i < PIPELINE_GATES; i++) {
+        const struct pipeline_gate_status *gate = &s->status.gates[i];
+        char since[WALL_TEXT_BYTES];
+        if (!gate->route || gate->open)
+            continue;
+        wall_format_utc(wall_of(s, gate->closed_since), since);
+        buf_printf(out, "gate %s: closed since %s: %s: ", gate->route, since, gate_meaning(gate->route));
+        write_line(out, gate->why ? gate->why : "");
+    }
+}
+
 void status_render_ready(struct buf *out, const struct ops_snapshot *snapshot)
 {
     buf_append_str(out, snapshot->ready ? "ready\n" : "not ready\n");
-    for (size_t i = 0; i < snapshot->reason_count && !snapshot->ready; i++) {
-        buf_append_str(out, snapshot->reasons[i]);
-        buf_append_char(out, '\n');
-    }
+    for (size_t i = 0; i < snapshot->reason_count && !snapshot->ready; i++)
+        write_line(out, snapshot->reasons[i]);
+    write_closed_gates(out, snapshot);
 }

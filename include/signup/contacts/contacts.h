@@ -41,11 +41,12 @@ struct contacts_error {
 struct contacts *contacts_create(struct uv_loop_s *loop, const struct contacts_config *config,
                                  struct contacts_error *error) __attribute__((warn_unused_result));
 
-/* The functions for struct ports; the context is the struct contacts. upsert() gives PORT_AWAY once it is
- * closing or when memory is out. Transport failures are OUTCOME_TRANSPORT with one of these codes:
- * dns_failed, connect_failed, tls_failed, timed_out, connection_lost, broken_answer, answer_too_large,
- * stray_answer, cancelled, client_failed. `maybe_sent` is false only where the request surely did not leave,
- * or was answered completely by something that says what happened. */
+/* The functions for struct ports; the context is the struct contacts. upsert() and read() give PORT_AWAY
+ * once it is closing or when memory is out, read() also for a phone_number that is not E.164. Transport
+ * failures are OUTCOME_TRANSPORT with one of these codes: dns_failed, connect_failed, tls_failed, timed_out,
+ * connection_lost, broken_answer, answer_too_large, stray_answer, cancelled, client_failed. `maybe_sent` is
+ * false only where the request surely did not leave, or was answered completely by something that says what
+ * happened, and for every read: it has no effect. */
 const struct contacts_port *contacts_functions(void);
 
 /* Completes everything pending in a later turn of the loop (OUTCOME_TRANSPORT, code "cancelled", honest

@@ -13,12 +13,31 @@
 
 struct pipeline;
 
+/* What becomes of an event whose validation the account cannot pay for (402). */
+enum on_billing {
+    ON_BILLING_PARK,               /* it waits, billing_step at a time */
+    ON_BILLING_WITHOUT_VALIDATION, /* it goes without validation, with a warning */
+    ON_BILLING_DEAD
+};
+
 struct pipeline_config {
     struct event_rules rules;
     struct policy policy;
     int64_t backoff_base_us;  /* retry.inline_base */
-    int64_t backoff_cap_us;   /* retry.inline_cap */
+    int64_t backoff_cap_us;   /* retry.inline_cap: also the longest wait in memory, whatever asks for it */
+    int inline_attempts;      /* counted failures in memory before an event is parked; taken up again, it has one try */
+    int64_t park_base_us;     /* first time in the ledger; doubles, with full jitter */
+    int64_t park_cap_us;
+    int64_t max_age_us;       /* an event that still fails at this age is dead */
+    int max_attempts;         /* an event that has failed this often is dead */
+    int64_t billing_step_us;  /* wait after a 402 */
+    enum on_billing on_billing;
+    unsigned fuse;            /* deaths in a row of answers that need not speak of the event; 0: never */
     int64_t retry_after_cap_us;
+    int64_t rate_upsert;      /* calls a second; 0: no limit, here and below */
+    int64_t rate_validate;    /* calls that validate */
+    int64_t rate_ledger;      /* statements */
+    int64_t rate_dead_letter; /* letters */
     size_t max_in_flight;     /* calls at a time */
     size_t memory_bytes;      /* of deliveries and windows together: the high water of the intake */
     size_t batch_max;         /* rows a claim or record statement */
@@ -28,6 +47,7 @@ struct pipeline_config {
     int64_t commit_interval_us;
     int64_t revoke_drain_us;  /* how long a revoked partition may finish its calls */
     int64_t outbox_interval_us; /* between sweeps for dead letters that a crash left behind */
+    int64_t due_interval_us;  /* between looks for parked events that are due, unless sooner is known */
     uint64_t seed;            /* of jitter and tokens; the tests' whole randomness */
 };
 
@@ -76,13 +96,19 @@ bool pipeline_drained(const struct pipeline *pipeline);
     X(records, "records taken from the topics")                                                                        \
     X(accepted, "events accepted by the API")                                                                          \
     X(dead, "events that are dead")                                                                                    \
-    X(parked, "events parked in the ledger")                                                                           \
+    X(parked, "times an event was parked in the ledger")                                                               \
+    X(behind, "of these: without a call, behind an earlier event of the same contact")                                 \
+    X(taken_up, "parked events that were due and taken up again")                                                      \
+    X(given_up, "events that are dead because they failed too often or too long")                                      \
     X(settled, "records settled without a call: their event has its row already")                                      \
     X(conflicts, "records that reuse the id of another contact's event")                                               \
     X(abandoned, "deliveries given up because their partition or their claim went elsewhere")                          \
     X(calls, "upsert calls started")                                                                                   \
     X(retries, "upsert calls that are to be repeated")                                                                 \
     X(guarded, "calls repeated with the journey guard after a call of unknown fate")                                   \
+    X(reads, "contacts read back after a call of unknown fate")                                                        \
+    X(validation_skipped, "events sent without the validation that the account cannot pay for")                        \
+    X(fuses, "times that the fuse held the route")                                                                     \
     X(warnings, "warnings recorded")                                                                                   \
     X(new_contacts, "accepted events whose contact was new to the account")                                            \
     X(journeys, "journey enrolments reported by the API")                                                              \
@@ -103,20 +129,23 @@ struct pipeline_counters {
 };
 
 struct pipeline_gate_status {
-    const char *route;    /* "upsert", "ledger", "dead_letter" */
+    const char *route;    /* "upsert", "validate", "ledger", "dead_letter" */
     bool open;
     const char *why;      /* "" while open */
     mono_us_t closed_since;
     size_t in_flight;
-    size_t limit;
+    size_t limit;         /* adaptive: what is admitted at this time */
+    size_t limit_max;
 };
-#define PIPELINE_GATES 3
+#define PIPELINE_GATES 4
 
 struct pipeline_status {
     size_t deliveries;      /* in memory */
     size_t calls_in_flight;
     size_t waiting_retry;
     size_t waiting_claim;   /* for a live claim elsewhere */
+    size_t taken_up;        /* of the deliveries: parked events that were taken up */
+    bool fuse_blown;
     size_t lanes;
     size_t memory_bytes;
     bool intake_open;

@@ -20,7 +20,18 @@
     X(UNSWEPT_OUTBOX, "dead letters that a crash left behind are never published")                                     \
     X(MARK_BEFORE_PUBLISH, "a dead letter is marked as published without the broker's acknowledgement")                \
     X(SLOT_FOR_DROPPED, "a delivery given up at a revoke completes its slot")                                          \
-    X(UNBOUNDED_INTAKE, "intake does not mind the memory budget")
+    X(UNBOUNDED_INTAKE, "intake does not mind the memory budget")                                                      \
+    X(OVERTAKES_PARKED, "an event behind a parked one of its contact is called at once")                               \
+    X(PARK_FORGETS_FATE, "a parked event forgets that a call of it may have taken effect")                             \
+    X(FORGOTTEN_PARKED, "parked events are never taken up")                                                            \
+    X(TAKEN_UP_TWICE, "a parked event whose lease was lost is called all the same")                                    \
+    X(PROBE_SPENDS_ATTEMPT, "a probe of the breaker spends an attempt of its event")                                   \
+    X(DEAD_IN_OUTAGE, "an event dies while its route is held")                                                         \
+    X(IMPATIENT, "a retry does not wait for Retry-After")                                                              \
+    X(NO_FUSE, "the fuse never blows")                                                                                 \
+    X(BILLING_HAMMER, "validating events go on calling while the account cannot pay")                                  \
+    X(IMMORTAL, "an event never dies of its age or its failures")                                                      \
+    X(PARK_LOSES_ORDER, "events of a contact that are taken up together do not wait for each other")
 
 enum planted_bug {
 #define X(name, text) PLANTED_##name,

@@ -17,6 +17,7 @@ struct ruling {
     enum verdict verdict;
     bool counts;   /* it was answered for the event's own sake: an attempt is spent */
     bool systemic; /* it speaks of the route, not of the event: the breaker counts it */
+    bool vague;    /* dead, but the answer need not speak of the event itself: the fuse counts it */
 };
 
 /* A re-mapping of the configuration: `policy: {402: dead, not_sendable: dead}`. */

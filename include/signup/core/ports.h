@@ -76,7 +76,7 @@ enum ledger_result {
 enum claim_answer {
     CLAIM_GO,       /* the row is ours under the token: new, taken over, or reopened */
     CLAIM_SETTLED,  /* nothing to do for this record: final or parked already */
-    CLAIM_BEHIND,   /* an earlier event of the contact is parked: nothing was written, wait behind it */
+    CLAIM_BEHIND,   /* as CLAIM_GO, but an earlier event of the contact is parked: park this one behind it, without a call */
     CLAIM_BUSY,     /* held by a live claim elsewhere (this event, or an earlier one of the contact): ask again */
     CLAIM_CONFLICT, /* the id belongs to an event of another contact */
     CLAIM_POISON    /* the database refuses the row's data for good */
@@ -90,8 +90,9 @@ struct claim_item {
     struct claim_token token;
     /* out, with LEDGER_OK */
     enum claim_answer answer;
-    bool maybe_sent; /* CLAIM_GO: an earlier claimant may have called */
-    int attempts;    /* CLAIM_GO: spent so far */
+    bool maybe_sent; /* CLAIM_GO, CLAIM_BEHIND: an earlier claimant may have called */
+    int attempts;    /* likewise: spent so far */
+    int64_t age_us;  /* likewise: since the event was first claimed, or last brought back to life, by the server's clock */
 };
 
 /* No two items share an event_id, nor a contact key. Items are sorted by event_id (slice_compare). */
@@ -115,8 +116,8 @@ struct upsert_reply {
 
 struct attempt {
     struct attempt *next;
-    int number;        /* 1 for the first call of this event */
-    const char *route; /* "upsert", "validate" */
+    int number;        /* 1 for the first call under this claim: the ledger counts on from what it has */
+    const char *route; /* "upsert", "read", "validate" */
     wall_us_t at;
     int64_t duration_us;
     int http_status;
@@ -127,8 +128,9 @@ struct attempt {
 enum record_state {
     RECORD_ACCEPTED, /* final */
     RECORD_DEAD,     /* final; the dead letter is then due */
-    RECORD_PARKED,   /* waits in the ledger until due */
-    RECORD_RELEASED  /* the claim is given back at once: another may take the event without waiting for the lease */
+    RECORD_PARKED,   /* waits in the ledger until due; its warnings are not written: whoever takes it up finds them again */
+    RECORD_RELEASED  /* the claim is given back at once: another may take the event without waiting for the lease. An event that was taken
+                      * up stays parked and is due as before. */
 };
 
 enum record_answer {
@@ -151,6 +153,7 @@ struct record_item {
     int attempts;                  /* the row's counter */
     bool maybe_sent;
     int64_t due_in_us;             /* RECORD_PARKED: from the server's now() */
+    bool taken_up;                 /* the row is parked, not claimed: it came by due_take. Final: the contact's next parked event is due */
     bool bare;                     /* write only what no database can refuse: a poison row's second try */
     /* out, with LEDGER_OK */
     enum record_answer answer;
@@ -180,6 +183,30 @@ struct lease_op {
     void *owner;
 };
 
+/* One parked event that was taken up: it is ours under the op's token, like a claimed one, but its row stays in state parked until it is
+ * recorded, so that the contact's later events go on waiting behind it whatever becomes of us. In the op's arena. */
+struct parked_event {
+    struct slice event_id;
+    struct record original; /* topic, partition, offset, key, value, headers, timestamp as they came; epoch 0 */
+    bool maybe_sent;        /* a call may have taken effect, or whoever took it up before did not finish */
+    int attempts;
+    int64_t age_us;         /* as claim_item.age_us */
+};
+
+/* Takes up to `limit` parked events that are due, each the earliest parked one of its contact, and none of a contact with a live claim.
+ * Submitted again under the same token after a lost answer it gives the same events again. */
+struct due_take_op {
+    size_t limit;
+    int64_t lease_us;
+    struct claim_token token; /* of every event taken */
+    struct arena *arena;      /* given by the owner; what does not fit is not taken */
+    struct parked_event *events; /* out */
+    size_t count;                /* out */
+    int64_t next_due_in_us;      /* out: until more is due, 0: at once; -1: nothing is parked */
+    void (*done)(struct due_take_op *op, enum ledger_result result);
+    void *owner;
+};
+
 /* One dead row whose letter is due. In the op's memory (freed by its done()'s owner through outbox_op.arena). */
 struct dead_letter {
     struct slice event_id;
@@ -206,10 +233,12 @@ struct outbox_take_op {
     void *owner;
 };
 
-/* Marks the letters with `published` set as published (dead_letter_published_at = now()), gives the others' leases back. */
+/* Marks the letters with `published` set as published (dead_letter_published_at = now()); the others are due again after retry_in_us, so that
+ * they do not stand before those that can be published. */
 struct outbox_mark_op {
     const struct dead_letter *letters;
     size_t count;
+    int64_t retry_in_us; /* 0: their leases are given back at once */
     struct claim_token token;
     void (*done)(struct outbox_mark_op *op, enum ledger_result result);
     void *owner;
@@ -219,6 +248,7 @@ struct ledger_port {
     enum port_status (*claim)(void *ctx, struct claim_op *op) PORT_MUST_CHECK;
     enum port_status (*record)(void *ctx, struct record_op *op) PORT_MUST_CHECK;
     enum port_status (*extend)(void *ctx, struct lease_op *op) PORT_MUST_CHECK;
+    enum port_status (*due_take)(void *ctx, struct due_take_op *op) PORT_MUST_CHECK;
     enum port_status (*outbox_take)(void *ctx, struct outbox_take_op *op) PORT_MUST_CHECK;
     enum port_status (*outbox_mark)(void *ctx, struct outbox_mark_op *op) PORT_MUST_CHECK;
 };
@@ -238,8 +268,25 @@ struct upsert_call {
     void *owner;
 };
 
+/* Reads one contact back (contacts-api.md section 3). */
+struct read_call {
+    struct slice phone_number; /* E.164 */
+    struct slice list_number;  /* E.164: which of the contact's lists is looked at */
+    struct slice traceparent;  /* absent: none */
+    struct arena *arena;       /* texts go here */
+    /* out */
+    struct outcome outcome; /* OUTCOME_ACCEPTED also for a 404 `not_found`: that is an answer, `found` is then false */
+    bool found;             /* the account knows the contact */
+    bool on_list;           /* and it is on that list */
+    bool active;            /* and not unsubscribed from it */
+    struct slice signup_date; /* of that list, as the API says it; absent: it says none */
+    void (*done)(struct read_call *call);
+    void *owner;
+};
+
 struct contacts_port {
     enum port_status (*upsert)(void *ctx, struct upsert_call *call) PORT_MUST_CHECK;
+    enum port_status (*read)(void *ctx, struct read_call *call) PORT_MUST_CHECK;
 };
 
 /* ------------------------------------------------------------------ dead letters: the producer */

@@ -133,19 +133,19 @@ enum config_log_format { CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_CONSTANT) }; /* as 
 
 #define CONFIG_RETRY(K)                                                                                                \
     K(retry, inline_attempts, INTEGER, "inline_attempts", "4", 1, 1000, NONE, 0,                                       \
-      "Tries in memory before an event is parked in the ledger.")                                                      \
+      "Failures in memory before an event is parked in the ledger; taken up from there it has one try at a time.")     \
     K(retry, inline_base_us, DURATION, "inline_base", "200ms", CONFIG_MS, CONFIG_H, NONE, 0,                           \
       "First wait of a retry in memory; it doubles, with full jitter.")                                                \
     K(retry, inline_cap_us, DURATION, "inline_cap", "5s", CONFIG_MS, CONFIG_H, NONE, 0,                                \
-      "Longest wait of a retry in memory.")                                                                            \
+      "Longest wait in memory; what asks for more (`Retry-After`) is parked at once.")                                 \
     K(retry, park_base_us, DURATION, "park_base", "1m", CONFIG_MS, 168 * CONFIG_H, NONE, 0,                            \
-      "First time an event is parked for; it doubles.")                                                                \
+      "First time an event is parked for; it doubles, with full jitter.")                                              \
     K(retry, park_cap_us, DURATION, "park_cap", "1h", CONFIG_MS, 168 * CONFIG_H, NONE, 0,                              \
       "Longest time an event is parked for.")                                                                          \
     K(retry, max_age_us, DURATION, "max_age", "24h", CONFIG_MS, 8784 * CONFIG_H, NONE, 0,                              \
-      "An event that still fails at this age is dead.")                                                                \
+      "An event that still fails at this age is dead. Its age counts from the first claim, or from its replay.")       \
     K(retry, max_attempts, INTEGER, "max_attempts", "30", 1, 1000000, NONE, 0,                                         \
-      "An event that has failed this often is dead.")                                                                  \
+      "An event that has failed this often is dead; failures while the whole route is down do not count.")             \
     K(retry, billing_step_us, DURATION, "billing_step", "60m", CONFIG_MS, 168 * CONFIG_H, NONE, 0,                     \
       "Wait after a billing refusal (402); the vendor re-checks an account within 60 minutes.")                        \
     K(retry, retry_after_cap_us, DURATION, "retry_after_cap", "15m", CONFIG_MS, 168 * CONFIG_H, NONE, 0,               \
@@ -159,6 +159,14 @@ enum config_log_format { CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_CONSTANT) }; /* as 
       "Verdicts that differ from the built-in ones: an HTTP status or a code of the API, and `accepted`, `retry`, "    \
       "`hold` or `dead`. A code beats a status.")
 
+#define CONFIG_RATE(K)                                                                                                 \
+    K(rate, upsert, INTEGER, "upsert", "0", 0, 1000000, NONE, 0,                                                       \
+      "Calls of the contacts API a second, reads included. 0: no limit, here and below.")                              \
+    K(rate, validate, INTEGER, "validate", "0", 0, 1000000, NONE, 0,                                                   \
+      "Of these: calls that validate the phone, a second. Events that do not validate go on.")                         \
+    K(rate, ledger, INTEGER, "ledger", "0", 0, 1000000, NONE, 0, "Statements a second; each is for up to `limits.batch` events.")\
+    K(rate, dead_letter, INTEGER, "dead_letter", "0", 0, 1000000, NONE, 0, "Dead letters published a second.")
+
 #define CONFIG_LIMITS(K)                                                                                               \
     K(limits, memory_bytes, BYTES, "memory", "256MiB", CONFIG_MIB, 1024 * CONFIG_GIB, NONE, 0,                         \
       "Memory of events under way. Above it the worker reads no more until some are finished.")                        \
@@ -168,7 +176,7 @@ enum config_log_format { CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_CONSTANT) }; /* as 
       "How long a claim on an event lasts without renewal: another worker takes over after a crash. Longer than "      \
       "`contacts_api.timeout`; raised by itself with it where it is not given.")                                       \
     K(limits, batch, INTEGER, "batch", "256", 1, 10000, NONE, 0, "Events in one statement of the ledger, at most.")    \
-    K(limits, window, INTEGER, "window", "100000", 1, 10000000, NONE, 0,                                                \
+    K(limits, window, INTEGER, "window", "100000", 1, 10000000, NONE, 0,                                               \
       "Events of one partition read beyond the committed offset, at most.")
 
 #define CONFIG_ADMIN(K)                                                                                                \
@@ -188,6 +196,7 @@ enum config_log_format { CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_CONSTANT) }; /* as 
     S(validation, CONFIG_VALIDATION, "Phone validation, which costs money.")                                           \
     S(retry, CONFIG_RETRY, "Patience.")                                                                                \
     S(policy, CONFIG_POLICY, "Your own verdicts.")                                                                     \
+    S(rate, CONFIG_RATE, "What the worker may do in a second, each process by itself.")                                \
     S(limits, CONFIG_LIMITS, "What the worker may use.")                                                               \
     S(admin, CONFIG_ADMIN, "The endpoints for probes, Prometheus and people.")                                         \
     S(log, CONFIG_LOG, "Log lines on standard error; phones masked, never a payload, never a key.")

@@ -28,6 +28,24 @@ struct snapshot_partition {
     int64_t lag; /* records on the broker that are not finished here; -1: not known */
 };
 
+/* What waits in the ledger, of all workers together, as it was counted last. */
+struct snapshot_backlog {
+    bool known; /* counted, and not too long ago; else the rest is 0 */
+    mono_us_t as_of;
+    uint64_t parked;
+    uint64_t parked_due;           /* of these: due; those that are in work again among them */
+    uint64_t dead_unpublished;     /* dead events whose letter is due */
+    int64_t oldest_parked_due_us;  /* for how long the first of them has been due; 0: none is */
+    int64_t oldest_unpublished_us; /* since the death of the first of them; 0: none */
+};
+
+/* The producer of dead letters. */
+struct snapshot_letters {
+    bool known;
+    uint64_t pointers; /* letters that were too large, so that a pointer stands for them */
+    uint64_t replaced; /* producers that were given up after a fatal error */
+};
+
 /* Everything pointed at is borrowed from the filler until it is called again. */
 struct ops_snapshot {
     mono_us_t now;
@@ -44,7 +62,16 @@ struct ops_snapshot {
     const struct snapshot_partition *partitions;
     size_t partition_count;
     const struct metrics_histogram *calls; /* durations of upsert calls; NULL: none kept */
+    struct snapshot_backlog backlog;
+    struct snapshot_letters letters;
 };
+
+/* NULL: the pipeline has no such gate. */
+const struct pipeline_gate_status *snapshot_gate(const struct ops_snapshot *snapshot, const char *route);
+
+/* Dead letters cannot be published now, or one has waited for longer than this: somebody must look. */
+#define SNAPSHOT_LETTERS_LATE_US (120 * US_PER_S)
+bool snapshot_letters_alarm(const struct ops_snapshot *snapshot);
 
 /* Room for one reason more, or nothing happens; `why` is borrowed likewise. */
 static inline void snapshot_not_ready(struct ops_snapshot *snapshot, const char *why)

@@ -9,7 +9,8 @@
 /* Appends one JSON object and a newline; the caller asks buf_ok(). Text that is not UTF-8 is repaired. */
 void status_render(struct buf *out, const struct ops_snapshot *snapshot);
 
-/* Appends "ready", or "not ready" and one reason a line. */
+/* Appends "ready", or "not ready" and one reason a line; then one line for each gate that is closed, also for those that
+ * do not make the worker unready. */
 void status_render_ready(struct buf *out, const struct ops_snapshot *snapshot);
 
 #endif

@@ -87,6 +87,32 @@ static void a_remapped_hold_speaks_of_the_route(void **state)
     assert_true(policy_rule_on(&policy, &outcome).systemic);
 }
 
+static void the_fuse_counts_what_need_not_speak_of_the_event(void **state)
+{
+    (void)state;
+    static const struct {
+        int status;
+        const char *code;
+        bool vague;
+    } rows[] = {
+        {400, "invalid_phone", false},     {400, "missing_phone_number", false}, {400, "not_sendable", false},
+        {400, "invalid_list_number", false}, {413, "payload_too_large", false},  {400, "list_not_found", true},
+        {400, "", true},                   {400, "something_new", true},         {404, "not_found", true},
+        {404, "", true},                   {405, "", true},                      {422, "", true},
+        {413, "", true},                   {401, "unauthorized", false},         {503, "provider_error", false},
+    };
+    const struct policy none = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct outcome outcome = answer(rows[i].status, rows[i].code, true);
+        assert_int_equal(policy_rule_on(&none, &outcome).vague, rows[i].vague);
+    }
+    struct policy_rule rule = {.verdict = VERDICT_DEAD};
+    strcpy(rule.code, "list_not_found");
+    const struct policy decided = {&rule, 1};
+    struct outcome outcome = answer(400, "list_not_found", true);
+    assert_false(policy_rule_on(&decided, &outcome).vague); /* the operator has said what it means */
+}
+
 static void verdicts_read_back(void **state)
 {
     (void)state;
@@ -106,6 +132,7 @@ int main(void)
         cmocka_unit_test(what_never_left_spends_no_attempt),
         cmocka_unit_test(a_code_beats_a_status_beats_the_table),
         cmocka_unit_test(a_remapped_hold_speaks_of_the_route),
+        cmocka_unit_test(the_fuse_counts_what_need_not_speak_of_the_event),
         cmocka_unit_test(verdicts_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
