@@ -66,7 +66,7 @@ def test_metrics_pass_promtool(topics, ledger, worker, sim):
 def test_status_tells_why_an_event_is_stuck(topics, ledger, workers, sim):
     """While an event fails again and again /status names the oldest unfinished one: where it lies, since when, its
     state, its tries and the last code; the partition shows what is not finished. No phone number is shown."""
-    worker = workers(retry={"inline_base": "100ms", "inline_cap": "200ms"})
+    worker = workers(retry={"inline_base": "100ms", "inline_cap": "200ms", "inline_attempts": 1000, "max_attempts": 1000})
     sim.fault({"kind": "answer", "status": 500, "code": "internal_error", "apply": False}, op="upsert", phone=phone(1))
     [[partition, offset]] = topics.source.produce([event(1)])
     topics.source.produce([event(number) for number in range(2, 12)], partition=partition)

@@ -1,6 +1,6 @@
-/* signup-worker replay: dead events back to life. Plan (what is selected, and what of it may go), then batch by batch:
- * look the contacts up, hand the events over. A batch is one transaction; what has gone is not dead any more, and that is all
- * that a second run needs to know. */
+/* signup-worker replay: dead events back to life. Plan (what is selected, and what of it may go), then batch
+ * by batch: look the contacts up, hand the events over. A batch is one transaction; what has gone is not dead
+ * any more, and that is all that a second run needs to know. */
 #include "replay_job.h"
 #include "service.h"
 
@@ -51,7 +51,8 @@ static void interrupts_catch(void)
 
 void replay_job_fail(struct replay_job *job, int exit_code)
 {
-    static const int order[] = {0, EX_DATAERR, EX_TEMPFAIL, EX_UNAVAILABLE, EX_NOINPUT, EX_OSERR, EX_CONFIG, EX_NOPERM};
+    static const int order[] = {0,          EX_DATAERR, EX_TEMPFAIL, EX_UNAVAILABLE,
+                                EX_NOINPUT, EX_OSERR,   EX_CONFIG,   EX_NOPERM};
     int rank[2] = {0, 0};
     for (int i = 0; i < (int)(sizeof order / sizeof order[0]); i++) {
         rank[0] = order[i] == job->exit_code ? i : rank[0];
@@ -181,7 +182,8 @@ static bool lookups_open(struct replay_job *job, struct progress *progress)
     return job->lookups != NULL;
 }
 
-/* Events whose contacts have answered get their fate; those whose have not are left as they are. False: no use in going on. */
+/* Events whose contacts have answered get their fate; those whose have not are left as they are. False: no
+ * use in going on. */
 static bool look_up(struct replay_job *job, struct plan_event **events, size_t count)
 {
     struct plan_contact *contacts[BATCH_MAX];
@@ -243,7 +245,8 @@ static enum ledger_verdict step_finish(struct replay_job *job, void *arg)
     return ledger_replay_finish(job->ledger, job->replay_id, &tally);
 }
 
-/* The record of the replay comes with the first batch: a run that brings nothing back leaves nothing behind. */
+/* The record of the replay comes with the first batch: a run that brings nothing back leaves nothing behind.
+ */
 static enum ledger_verdict begin_once(struct replay_job *job)
 {
     if (job->replay_id)
@@ -251,8 +254,7 @@ static enum ledger_verdict begin_once(struct replay_job *job)
     char *selection = replay_options_json(&job->options);
     struct replay_run run = {
         .who = job->who, .reason = job->options.reason, .selection = selection, .selected = job->plan.count};
-    enum ledger_verdict verdict =
-        selection ? replay_insist(job, step_begin, &run) : LEDGER_VERDICT_AWAY;
+    enum ledger_verdict verdict = selection ? replay_insist(job, step_begin, &run) : LEDGER_VERDICT_AWAY;
     free(selection);
     return verdict;
 }
@@ -300,7 +302,8 @@ static bool batch_go(struct replay_job *job, struct batch *batch)
     return verdict == LEDGER_VERDICT_WELL;
 }
 
-/* A batch holds either letters or rows, and not too many bytes: what comes differently begins the next one. */
+/* A batch holds either letters or rows, and not too many bytes: what comes differently begins the next one.
+ */
 static bool hand_over(struct replay_job *job, struct plan_event **events, size_t count, struct batch *batch)
 {
     bool well = true;
@@ -339,7 +342,8 @@ static size_t batch_size(const struct replay_job *job)
 
 static void pause_until(mono_us_t due, struct progress *progress)
 {
-    for (mono_us_t now = clock_mono_now(); !mono_reached(now, due) && !replay_is_interrupted(); now = clock_mono_now()) {
+    for (mono_us_t now = clock_mono_now(); !mono_reached(now, due) && !replay_is_interrupted();
+         now = clock_mono_now()) {
         int64_t left_ms = (due.us - now.us + 999) / US_PER_MS;
         nap(left_ms < NAP_MS ? (int)left_ms : NAP_MS);
         draw(progress);
@@ -466,12 +470,7 @@ static void job_run(struct replay_job *job)
         ledger_complain(job, verdict);
     else if (plan_make(job))
         go(job);
-    struct replay_outcome *outcome;
-    struct replay_outcome *next;
-    HASH_ITER (hh, job->outcomes, outcome, next) {
-        HASH_DEL(job->outcomes, outcome);
-        free(outcome);
-    }
+    replay_outcomes_free(job);
     lookups_destroy(job->lookups);
     letters_destroy(job->letters);
     ledger_replay_close(job->ledger);

@@ -38,9 +38,9 @@ struct replay_job {
     char who[256];
     int64_t replay_id; /* 0: nothing was handed over */
     bool interrupted;
-    bool lost;        /* the ledger went away on the way */
-    bool beyond_limit; /* --limit was reached with more to go */
-    uint64_t waiting; /* --wait: not final yet at the end */
+    bool lost;                       /* the ledger went away on the way */
+    bool beyond_limit;               /* --limit was reached with more to go */
+    uint64_t waiting;                /* --wait: not final yet at the end */
     struct replay_outcome *outcomes; /* by key */
     int exit_code;
 };
@@ -57,6 +57,8 @@ bool replay_is_interrupted(void);
 /* Runs `step` until the ledger answers, reconnecting for some seconds. */
 enum ledger_verdict replay_insist(struct replay_job *job,
                                   enum ledger_verdict (*step)(struct replay_job *job, void *arg), void *arg);
+
+void replay_outcomes_free(struct replay_job *job);
 
 /* --wait: until every replayed event is final, or somebody has enough. */
 void replay_wait(struct replay_job *job);

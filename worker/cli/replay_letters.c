@@ -1,22 +1,22 @@
-/* Letters read from the dead-letter topic: filtered as they come, put into the order in which they are to go once all are known.
+/* Letters read from the dead-letter topic: filtered as they come, put into the order in which they are to go
+ * once all are known.
  *
- * Order: letters lie in the order of their publishing, which need not be that of the source; and what comes last may be
- * what has to go first. So nothing goes before everything is read. Facts stay in memory; keys, values, headers and messages,
- * which may be many times as much, go to a temporary file that nobody else can open. */
+ * Order: letters lie in the order of their publishing, which need not be that of the source; and what comes
+ * last may be what has to go first. So nothing goes before everything is read. Facts stay in memory; keys,
+ * values, headers and messages, which may be many times as much, are spooled. */
 #include "replay_letters.h"
+
+#include "replay_spool.h"
 
 #include "signup/base/clock.h"
 #include "signup/ops/term.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #define KAFKA_TIMEOUT_MS 15000
 #define READING_BYTES ((size_t)64 << 20) /* of one letter while it is read */
@@ -39,9 +39,7 @@ struct letter {
     bool maybe_sent;
     bool pointer;
     bool kept; /* has a value */
-    uint32_t header_count;
-    off_t at; /* in the file */
-    size_t bytes;
+    struct spooled original;
 };
 
 /* The last letter of each event id. */
@@ -62,58 +60,14 @@ struct letters {
     size_t size;
     struct latest *latest;
     struct arena arena; /* texts of the facts */
-    int fd;
-    off_t end;
+    struct spool spool;
     bool failed; /* out of memory or of disk: errno */
     struct term_progress progress;
     struct kafka_letters_counts counts;
     uint64_t unreadable; /* well-formed, but with a name that no database takes */
 };
 
-/* ------------------------------------------------------------------ the temporary file */
-
-static int nameless_file(void)
-{
-    const char *folder = getenv("TMPDIR");
-    char path[4096];
-    snprintf(path, sizeof path, "%s/signup-replay-XXXXXX", folder && folder[0] ? folder : "/tmp");
-    int fd = mkostemp(path, O_CLOEXEC); /* for its owner only */
-    if (fd >= 0)
-        unlink(path);
-    else
-        fprintf(stderr, "signup-worker replay: %s: %s (TMPDIR names another folder)\n", path, strerror(errno));
-    return fd;
-}
-
-static bool write_at(int fd, const char *bytes, size_t len, off_t at)
-{
-    while (len) {
-        ssize_t wrote = pwrite(fd, bytes, len, at);
-        if (wrote < 0 && errno != EINTR)
-            return false;
-        size_t done = wrote > 0 ? (size_t)wrote : 0;
-        bytes += done;
-        at += (off_t)done;
-        len -= done;
-    }
-    return true;
-}
-
-static bool read_at(int fd, char *bytes, size_t len, off_t at)
-{
-    while (len) {
-        ssize_t got = pread(fd, bytes, len, at);
-        if (got == 0)
-            errno = EIO;
-        if (got == 0 || (got < 0 && errno != EINTR))
-            return false;
-        size_t done = got > 0 ? (size_t)got : 0;
-        bytes += done;
-        at += (off_t)done;
-        len -= done;
-    }
-    return true;
-}
+/* ------------------------------------------------------------------ what is selected */
 
 /* What a text column takes: UTF-8 without NUL. */
 static bool is_text(struct slice text)
@@ -123,51 +77,6 @@ static bool is_text(struct slice text)
     json_decref(json);
     return well;
 }
-
-/* A text in the file: its length, -1 for an absent one, and its bytes. */
-static void pack(struct buf *out, struct slice text)
-{
-    int64_t len = slice_present(text) ? (int64_t)text.len : -1;
-    buf_append(out, &len, sizeof len);
-    buf_append_slice(out, text);
-}
-
-static bool unpack(const char **at, const char *end, struct slice *out)
-{
-    int64_t len;
-    if ((size_t)(end - *at) < sizeof len)
-        return false;
-    memcpy(&len, *at, sizeof len);
-    *at += sizeof len;
-    if (len > end - *at)
-        return false;
-    *out = len < 0 ? SLICE_ABSENT : (struct slice){*at, (size_t)len};
-    *at += len < 0 ? 0 : len;
-    return true;
-}
-
-static bool keep_original(struct letters *letters, const struct kafka_letter *from, struct letter *it)
-{
-    struct buf out;
-    buf_init(&out, READING_BYTES);
-    pack(&out, is_text(from->message) ? from->message : SLICE_ABSENT);
-    pack(&out, from->key);
-    pack(&out, from->pointer ? SLICE_ABSENT : from->value);
-    for (size_t i = 0; i < from->header_count; i++) {
-        pack(&out, from->headers[i].name);
-        pack(&out, from->headers[i].value);
-    }
-    it->header_count = (uint32_t)from->header_count;
-    it->at = letters->end;
-    it->bytes = out.len;
-    errno = ENOMEM;
-    bool well = buf_ok(&out) && write_at(letters->fd, out.data, out.len, letters->end);
-    letters->end += (off_t)out.len;
-    buf_fini(&out);
-    return well;
-}
-
-/* ------------------------------------------------------------------ what is selected */
 
 static int by_text(const void *a, const void *b)
 {
@@ -194,7 +103,8 @@ static bool id_is_among(const struct letters *letters, struct slice id)
     memcpy(text, id.ptr, id.len);
     text[id.len] = '\0';
     const char *key = text;
-    return strlen(text) == id.len && bsearch(&key, letters->ids, count, sizeof *letters->ids, by_text) != NULL;
+    return strlen(text) == id.len &&
+           bsearch(&key, letters->ids, count, sizeof *letters->ids, by_text) != NULL;
 }
 
 static bool status_is_among(const struct replay_options *options, int status)
@@ -206,7 +116,8 @@ static bool status_is_among(const struct replay_options *options, int status)
     return !options->status_count;
 }
 
-static bool is_selected(const struct letters *letters, const struct kafka_letter *from, const struct signup *signup)
+static bool is_selected(const struct letters *letters, const struct kafka_letter *from,
+                        const struct signup *signup)
 {
     const struct replay_options *options = letters->options;
     return is_among(from->code, &options->codes) && is_among(from->cls, &options->classes) &&
@@ -220,8 +131,8 @@ static bool is_selected(const struct letters *letters, const struct kafka_letter
 
 /* ------------------------------------------------------------------ reading */
 
-/* A signup without a date of its own was given its record's; where the letter does not say that, its death is near and surely
- * not before it. "Now" would forge the date of a consent. */
+/* A signup without a date of its own was given its record's; where the letter does not say that, its death is
+ * near and surely not before it. "Now" would forge the date of a consent. */
 static int64_t timestamp_of(const struct kafka_letter *from)
 {
     return from->source_timestamp_ms >= 0 ? from->source_timestamp_ms : from->failed_at.us / US_PER_MS;
@@ -263,7 +174,8 @@ static struct slice keep(struct letters *letters, struct slice text)
     return kept;
 }
 
-static bool fill(struct letters *letters, const struct kafka_letter *from, const struct signup *signup, struct letter *it)
+static bool fill(struct letters *letters, const struct kafka_letter *from, const struct signup *signup,
+                 struct letter *it)
 {
     *it = (struct letter){
         .event_id = keep(letters, from->event_id),
@@ -283,7 +195,12 @@ static bool fill(struct letters *letters, const struct kafka_letter *from, const
         .pointer = from->pointer,
         .kept = !from->pointer && slice_present(from->value),
     };
-    return !letters->failed && keep_original(letters, from, it);
+    struct record original = record_of(from);
+    if (from->pointer)
+        original.value = SLICE_ABSENT;
+    return !letters->failed &&
+           spool_put(&letters->spool, &original, is_text(from->message) ? from->message : SLICE_ABSENT,
+                     &it->original);
 }
 
 static bool room_for_one(struct letters *letters)
@@ -299,13 +216,15 @@ static bool room_for_one(struct letters *letters)
     return true;
 }
 
-/* Where the letter of this event belongs: the place of an earlier death, or a new one. NULL: a later death is known. */
+/* Where the letter of this event belongs: the place of an earlier death, or a new one. NULL: a later death is
+ * known. */
 static struct letter *place_for(struct letters *letters, const struct kafka_letter *from)
 {
     struct latest *latest = NULL;
     HASH_FIND(hh, letters->latest, from->event_id.ptr, from->event_id.len, latest);
     if (latest)
-        return letters->items[latest->nth].failed_at.us > from->failed_at.us ? NULL : &letters->items[latest->nth];
+        return letters->items[latest->nth].failed_at.us > from->failed_at.us ? NULL
+                                                                             : &letters->items[latest->nth];
     latest = calloc(1, sizeof *latest + from->event_id.len + 1);
     if (!latest || !room_for_one(letters)) {
         free(latest);
@@ -319,8 +238,8 @@ static struct letter *place_for(struct letters *letters, const struct kafka_lett
     return &letters->items[latest->nth];
 }
 
-/* An older death that was selected must not go where the last one is not: so every letter takes its place, and those that are
- * not selected are taken out at the end. */
+/* An older death that was selected must not go where the last one is not: so every letter takes its place,
+ * and those that are not selected are taken out at the end. */
 static bool on_letter(void *ctx, const struct kafka_letter *from)
 {
     struct letters *letters = ctx;
@@ -390,7 +309,8 @@ static int by_place(const void *a, const void *b)
     return order ? order : slice_compare(x->event_id, y->event_id);
 }
 
-/* The order of ledger_replay_select(): by death, but never against the offsets of one contact in one partition. */
+/* The order of ledger_replay_select(): by death, but never against the offsets of one contact in one
+ * partition. */
 static void put_in_order(struct letters *letters)
 {
     struct letter *items = letters->items;
@@ -443,7 +363,8 @@ int letters_read(struct letters *letters)
         .ctx = letters,
     };
     term_progress_init(&letters->progress, stderr, "reading dead letters", 0, clock_mono_now());
-    enum kafka_letters_result result = kafka_letters_read(&kafka, &request, &letters->counts, error, sizeof error);
+    enum kafka_letters_result result =
+        kafka_letters_read(&kafka, &request, &letters->counts, error, sizeof error);
     term_progress_finish(&letters->progress);
     free(properties);
     if (result == KAFKA_LETTERS_STOPPED)
@@ -467,7 +388,8 @@ uint64_t letters_unreadable(const struct letters *letters)
 
 /* ------------------------------------------------------------------ into the plan */
 
-static bool plan_letter(struct plan *plan, const struct letter *it, const struct replay_known *known, size_t nth)
+static bool plan_letter(struct plan *plan, const struct letter *it, const struct replay_known *known,
+                        size_t nth)
 {
     const struct plan_facts facts = {
         .event_id = it->event_id,
@@ -520,23 +442,18 @@ bool letters_has_original(const struct letters *letters, size_t nth)
 
 size_t letters_bytes(const struct letters *letters, size_t nth)
 {
-    return letters->items[nth].bytes;
+    return letters->items[nth].original.bytes;
 }
 
 bool letters_load(const struct letters *letters, size_t nth, struct arena *arena, struct replay_letter *out,
                   struct signup *signup)
 {
     const struct letter *it = &letters->items[nth];
-    struct record_header *headers = arena_alloc(arena, (it->header_count + 1) * sizeof *headers);
-    char *bytes = arena_alloc(arena, it->bytes + 1);
-    errno = ENOMEM;
-    if (!headers || !bytes || !read_at(letters->fd, bytes, it->bytes, it->at))
-        return false;
-    const char *at = bytes;
-    const char *end = bytes + it->bytes;
     *out = (struct replay_letter){
-        .original = {.topic = it->topic, .partition = it->partition, .offset = it->offset,
-                     .timestamp_ms = it->timestamp_ms, .headers = headers, .header_count = it->header_count},
+        .original = {.topic = it->topic,
+                     .partition = it->partition,
+                     .offset = it->offset,
+                     .timestamp_ms = it->timestamp_ms},
         .signup = signup,
         .code = it->code,
         .cls = slice_from_str(it->cls),
@@ -544,14 +461,10 @@ bool letters_load(const struct letters *letters, size_t nth, struct arena *arena
         .failed_at = it->failed_at,
         .maybe_sent = it->maybe_sent,
     };
-    bool well = unpack(&at, end, &out->message) && unpack(&at, end, &out->original.key) &&
-                unpack(&at, end, &out->original.value);
-    for (size_t i = 0; well && i < it->header_count; i++)
-        well = unpack(&at, end, &headers[i].name) && unpack(&at, end, &headers[i].value);
-    errno = EIO;
-    if (well)
-        signup_read(&letters->rules, &out->original, letters->options->now, arena, signup);
-    return well;
+    if (!spool_get(&letters->spool, &it->original, arena, &out->original, &out->message))
+        return false;
+    signup_read(&letters->rules, &out->original, letters->options->now, arena, signup);
+    return true;
 }
 
 /* ------------------------------------------------------------------ life */
@@ -588,11 +501,11 @@ struct letters *letters_create(const struct config *config, const struct replay_
         return NULL;
     letters->config = config;
     letters->options = options;
-    letters->fd = nameless_file();
+    bool spooled = spool_init(&letters->spool);
     arena_init(&letters->arena, SIZE_MAX);
     rules_fill(config, &letters->rules);
     event_prepare();
-    if (letters->fd >= 0 && ids_fill(letters))
+    if (spooled && ids_fill(letters))
         return letters;
     letters_destroy(letters);
     return NULL;
@@ -602,14 +515,13 @@ void letters_destroy(struct letters *letters)
 {
     if (!letters)
         return;
-    struct latest *latest;
-    struct latest *next;
-    HASH_ITER (hh, letters->latest, latest, next) {
-        HASH_DEL(letters->latest, latest);
+    struct latest *latest = letters->latest;
+    HASH_CLEAR(hh, letters->latest);
+    for (struct latest *next; latest; latest = next) {
+        next = latest->hh.next;
         free(latest);
     }
-    if (letters->fd >= 0)
-        close(letters->fd);
+    spool_fini(&letters->spool);
     free(letters->ids);
     free(letters->items);
     arena_fini(&letters->arena);

@@ -21,8 +21,8 @@ struct letters;
 struct letters *letters_create(const struct config *config, const struct replay_options *options);
 void letters_destroy(struct letters *letters);
 
-/* Reads the topic whole and keeps what is selected: facts in memory, originals in a temporary file that has no name. Of
- * letters of one event the last death counts. Gives 0 or the exit code, complained. */
+/* Reads the topic whole and keeps what is selected: facts in memory, originals in a temporary file that has
+ * no name. Of letters of one event the last death counts. Gives 0 or the exit code, complained. */
 int letters_read(struct letters *letters);
 
 /* What was read. */

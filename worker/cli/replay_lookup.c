@@ -14,9 +14,10 @@
 #include <sysexits.h>
 #include <uv.h>
 
-#define AT_ONCE 16
+#define AT_ONCE 32 /* no more than contacts_api.max_in_flight */
 #define ARENA_BYTES ((size_t)4 << 20)
-#define FAILED_IN_A_ROW_MAX 20 /* contacts: then the API is away, and asking for thousands more would only take time */
+#define FAILED_IN_A_ROW_MAX                                                                                  \
+    20 /* contacts: then the API is away, and asking for thousands more would only take time */
 #define WAKE_MS 100
 
 enum slot_state { SLOT_FREE, SLOT_WAITING, SLOT_ASKED };
@@ -42,6 +43,7 @@ struct lookups {
     void (*waiting)(void *ctx);
     void *ctx;
     struct slot slots[AT_ONCE];
+    size_t slot_count;
     size_t busy; /* slots that are not free */
     unsigned failed_in_a_row;
     uint64_t seed;
@@ -72,8 +74,8 @@ static void slot_stop(struct slot *slot, int exit_code, const char *what)
     const struct outcome *outcome = &slot->call.outcome;
     if (!stop->exit_code) {
         stop->exit_code = exit_code;
-        snprintf(stop->text, sizeof stop->text, "%s: %s%s%s", what, outcome->code, outcome->code[0] ? ": " : "",
-                 outcome->message);
+        snprintf(stop->text, sizeof stop->text, "%s: %s%s%s", what, outcome->code,
+                 outcome->code[0] ? ": " : "", outcome->message);
     }
     slot_free(slot, CONTACT_UNASKED);
 }
@@ -160,24 +162,26 @@ static void slot_ask(struct slot *slot)
         .done = on_read,
         .owner = slot,
     };
-    outcome_set(&slot->call.outcome, OUTCOME_TRANSPORT, 0, "client_failed", "the call could not be made", false);
+    outcome_set(&slot->call.outcome, OUTCOME_TRANSPORT, 0, "client_failed", "the call could not be made",
+                false);
     slot->call.outcome.retry_after_us = -1;
     if (contacts_functions()->read(slot->lookups->api, &slot->call) != PORT_OK)
         slot_failed(slot);
 }
 
 /* Gives free slots the next contacts, starts what is due. Gives when to look again. */
-static mono_us_t slots_start(struct lookups *lookups, struct plan_contact **contacts, size_t count, size_t *next,
-                             bool enough)
+static mono_us_t slots_start(struct lookups *lookups, struct plan_contact **contacts, size_t count,
+                             size_t *next, bool enough)
 {
     mono_us_t now = clock_mono_now();
     mono_us_t wake = mono_add(now, WAKE_MS * US_PER_MS);
-    for (size_t i = 0; i < AT_ONCE; i++) {
+    for (size_t i = 0; i < lookups->slot_count; i++) {
         struct slot *slot = &lookups->slots[i];
         while (*next < count && contacts[*next]->standing != CONTACT_UNASKED)
             (*next)++;
         if (slot->state == SLOT_FREE && *next < count && !enough) {
             *slot = (struct slot){.lookups = lookups, .contact = contacts[(*next)++], .state = SLOT_WAITING};
+            slot->contact->standing = CONTACT_ASKED; /* of several events of a contact the first one asks */
             slot->due = pacer_take(&lookups->pacer, 1, now);
             lookups->busy++;
         }
@@ -193,10 +197,12 @@ static mono_us_t slots_start(struct lookups *lookups, struct plan_contact **cont
 
 static void on_wake(uv_timer_t *timer)
 {
-    (void)timer; /* turning the loop once is all */
+    (void)timer; /* turning the loop once is all; it repeats, because one that is due before the turn does not
+                    end it */
 }
 
-void lookups_run(struct lookups *lookups, struct plan_contact **contacts, size_t count, struct lookup_stop *stop)
+void lookups_run(struct lookups *lookups, struct plan_contact **contacts, size_t count,
+                 struct lookup_stop *stop)
 {
     size_t next = 0;
     lookups->stop = stop;
@@ -206,7 +212,9 @@ void lookups_run(struct lookups *lookups, struct plan_contact **contacts, size_t
         if (!lookups->busy && (enough || next == count))
             break;
         int64_t wait_us = wake.us - clock_mono_now().us;
-        uv_timer_start(&lookups->timer, on_wake, wait_us > 0 ? (uint64_t)((wait_us + 999) / 1000) : 0, 0);
+        uv_update_time(&lookups->loop); /* nobody turned it while events were handed over */
+        uv_timer_start(&lookups->timer, on_wake, wait_us > 0 ? (uint64_t)((wait_us + 999) / 1000) : 0,
+                       WAKE_MS);
         uv_run(&lookups->loop, UV_RUN_ONCE);
         lookups->waiting(lookups->ctx);
     }
@@ -227,8 +235,10 @@ struct lookups *lookups_create(const struct config *config, double per_second, b
     }
     uv_timer_init(&lookups->loop, &lookups->timer);
     struct contacts_config contacts = contacts_config_from(config);
-    struct contacts_error error = {.fault = CONTACTS_FAULT_SYSTEM, .text = "the system gives no random numbers"};
-    contacts.max_in_flight = AT_ONCE;
+    struct contacts_error error = {.fault = CONTACTS_FAULT_SYSTEM,
+                                   .text = "the system gives no random numbers"};
+    lookups->slot_count = contacts.max_in_flight < AT_ONCE ? contacts.max_in_flight : AT_ONCE;
+    contacts.max_in_flight = lookups->slot_count;
     lookups->config = config;
     lookups->pacer.per_second = per_second;
     lookups->stopped = stopped;

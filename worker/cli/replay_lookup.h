@@ -26,15 +26,17 @@ struct lookup_stop {
     char text[768]; /* for people */
 };
 
-/* `stopped` is asked while it waits: true ends it early. `waiting` is called about ten times a second. Borrows the config
- * until destroy. NULL: `stop` says why. */
+/* `stopped` is asked while it waits: true ends it early. `waiting` is called about ten times a second.
+ * Borrows the config until destroy. NULL: `stop` says why. */
 struct lookups *lookups_create(const struct config *config, double per_second, bool (*stopped)(void *ctx),
                                void (*waiting)(void *ctx), void *ctx, struct lookup_stop *stop);
 void lookups_destroy(struct lookups *lookups);
 
-/* Sets the standing of each contact that nobody has asked for yet, some at a time. A look-up that fails is tried again a
- * few times, then the contact is CONTACT_UNKNOWN. Returns when all are answered, when `stopped` says so (the rest stay
- * unasked), or when there is no use in asking on: then `stop` has an exit code. Not reentrant. */
-void lookups_run(struct lookups *lookups, struct plan_contact **contacts, size_t count, struct lookup_stop *stop);
+/* Sets the standing of each contact that nobody has asked for yet, some at a time. A look-up that fails is
+ * tried again a few times, then the contact is CONTACT_UNKNOWN. Returns when all are answered, when `stopped`
+ * says so (the rest stay unasked), or when there is no use in asking on: then `stop` has an exit code. Not
+ * reentrant. */
+void lookups_run(struct lookups *lookups, struct plan_contact **contacts, size_t count,
+                 struct lookup_stop *stop);
 
 #endif

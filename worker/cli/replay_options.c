@@ -103,9 +103,9 @@ static bool apply_class(void *ctx, const char *value)
 
 static bool whole_number(const char *text, uint64_t max, uint64_t *out)
 {
-    char *end;
+    char *end = NULL;
     errno = 0;
-    *out = isdigit((unsigned char)text[0]) ? strtoull(text, &end, 10) : max;
+    *out = strtoull(text, &end, 10);
     return isdigit((unsigned char)text[0]) && !*end && errno == 0 && *out <= max;
 }
 
@@ -271,15 +271,15 @@ static int events_read(struct replay_options *options)
     FILE *file = from_stdin ? stdin : fopen(options->events_from, "re");
     char *line = NULL;
     size_t size = 0;
-    ssize_t got = -1;
     bool room = true;
-    while (file && room && (got = getline(&line, &size, file)) >= 0) {
+    while (file && room && getline(&line, &size, file) >= 0) {
         size_t len = strcspn(line, "\r\n");
         room = !len || strings_add(&options->event_ids, line, len);
     }
     bool well = file && room && !ferror(file);
     if (!well)
-        fprintf(stderr, "signup-worker replay: %s: %s\n", options->events_from, strerror(room ? errno : ENOMEM));
+        fprintf(stderr, "signup-worker replay: %s: %s\n", options->events_from,
+                strerror(room ? errno : ENOMEM));
     free(line);
     if (file && !from_stdin)
         fclose(file);
@@ -302,7 +302,8 @@ int replay_options_read(int argc, char **argv, struct replay_options *out)
 {
     *out = (struct replay_options){.now = clock_wall_now()};
     int operand;
-    int code = options_parse(argc, argv, help, 0, own, sizeof own / sizeof own[0], out, &out->common, &operand);
+    int code =
+        options_parse(argc, argv, help, 0, own, sizeof own / sizeof own[0], out, &out->common, &operand);
     if (code >= 0)
         return code;
     if (!selects(out) && !out->all)
@@ -337,7 +338,8 @@ bool replay_options_lists(struct replay_options *options, const char *country)
         if (phone_to_e164(slice_from_str(options->lists.items[i]), country, e164))
             copy = strdup(e164);
         if (!copy) {
-            fprintf(stderr, "signup-worker replay: --list %s is not a phone number\n", options->lists.items[i]);
+            fprintf(stderr, "signup-worker replay: --list %s is not a phone number\n",
+                    options->lists.items[i]);
             return false;
         }
         free(options->lists.items[i]);

@@ -58,7 +58,8 @@ struct replay_filter replay_options_filter(const struct replay_options *options)
 /* What was asked for, as a JSON object for free(); NULL: out of memory. */
 char *replay_options_json(const struct replay_options *options);
 
-/* ISO 8601 (no zone means UTC, a date alone midnight), or how long before `now`: "90s", "15m", "24h", "7d", "2w". */
+/* ISO 8601 (no zone means UTC, a date alone midnight), or how long before `now`: "90s", "15m", "24h", "7d",
+ * "2w". */
 bool replay_time_read(const char *text, wall_us_t now, wall_us_t *out);
 
 #endif

@@ -28,25 +28,25 @@ void plan_init(struct plan *plan)
 
 void plan_fini(struct plan *plan)
 {
-    struct plan_contact *contact;
-    struct plan_contact *next_contact;
-    HASH_ITER (hh, plan->contacts, contact, next_contact) {
-        HASH_DEL(plan->contacts, contact);
+    struct plan_contact *contact = plan->contacts;
+    HASH_CLEAR(hh, plan->contacts);
+    for (struct plan_contact *next; contact; contact = next) {
+        next = contact->hh.next;
         free(contact->why);
         free(contact);
     }
-    struct plan_group *group;
-    struct plan_group *next_group;
-    HASH_ITER (hh, plan->groups, group, next_group) {
-        HASH_DEL(plan->groups, group);
+    struct plan_group *group = plan->groups;
+    HASH_CLEAR(hh, plan->groups);
+    for (struct plan_group *next; group; group = next) {
+        next = group->hh.next;
         free(group);
     }
     free(plan->events);
     arena_fini(&plan->arena);
 }
 
-/* Texts one after the other, each with a mark of its presence before and a NUL behind it; what does not fit is cut, for keys
- * longer than any that is real. Gives where each text begins. */
+/* Texts one after the other, each with a mark of its presence before and a NUL behind it; what does not fit
+ * is cut, for keys longer than any that is real. Gives where each text begins. */
 static size_t key_add(char *key, size_t used, struct slice text)
 {
     size_t room = KEY_BYTES_MAX / 4 - 2;

@@ -1,4 +1,5 @@
-/* What a replay is going to do: the selected events in their order, their contacts, and groups of them for people. */
+/* What a replay is going to do: the selected events in their order, their contacts, and groups of them for
+ * people. */
 #ifndef SIGNUP_CLI_REPLAY_PLAN_H
 #define SIGNUP_CLI_REPLAY_PLAN_H
 
@@ -30,7 +31,7 @@ enum plan_fate {
 };
 const char *plan_fate_str(enum plan_fate fate);
 
-enum contact_standing { CONTACT_UNASKED, CONTACT_GOES, CONTACT_UNSUBSCRIBED, CONTACT_UNKNOWN };
+enum contact_standing { CONTACT_UNASKED, CONTACT_ASKED, CONTACT_GOES, CONTACT_UNSUBSCRIBED, CONTACT_UNKNOWN };
 
 struct plan_contact {
     struct slice phone_number;
@@ -62,7 +63,7 @@ struct plan_event {
     struct slice event_id;
     struct plan_contact *contact; /* NULL: not both of phone and list are known */
     struct plan_group *group;
-    size_t letter;       /* which one, where it comes from the dead-letter topic; PLAN_NO_LETTER: from its row */
+    size_t letter; /* which one, where it comes from the dead-letter topic; PLAN_NO_LETTER: from its row */
     enum plan_fate fate; /* moved by plan_set_fate() only */
 };
 

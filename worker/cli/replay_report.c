@@ -1,4 +1,5 @@
-/* What a replay has done, or would do: tables for people, one JSON object for scripts. Phones are masked in both. */
+/* What a replay has done, or would do: tables for people, one JSON object for scripts. Phones are masked in
+ * both. */
 #include "replay_job.h"
 
 #include "signup/base/log.h"
@@ -39,7 +40,8 @@ static const char *why_not(const struct plan_event *event)
 
 static const char *detail_of(const struct plan_event *event)
 {
-    return event->fate == PLAN_UNKNOWN && event->contact->why ? event->contact->why : "";
+    bool known = event->fate == PLAN_UNKNOWN && event->contact && event->contact->why;
+    return known ? event->contact->why : "";
 }
 
 static int by_size(const void *a, const void *b)
@@ -82,7 +84,7 @@ static const char *figure(char *out, uint64_t value)
     if (value)
         term_count_text(value, out);
     else
-        strcpy(out, "-");
+        snprintf(out, TERM_COUNT_BYTES, "-");
     return out;
 }
 
@@ -136,9 +138,9 @@ static void add_total(struct term_table *table, const struct plan *plan)
 static void write_dry_run(const struct replay_job *job)
 {
     static const struct term_column columns[] = {
-        {"code", false},      {"status", true},      {"list", false},       {"ad network", false},
-        {"dead", true},       {"would go", true},    {"unsubscribed", true}, {"superseded", true},
-        {"no original", true}, {"other", true},      {"oldest", false},     {"newest", false}};
+        {"code", false},       {"status", true},   {"list", false},        {"ad network", false},
+        {"dead", true},        {"would go", true}, {"unsubscribed", true}, {"superseded", true},
+        {"no original", true}, {"other", true},    {"oldest", false},      {"newest", false}};
     struct term_table table;
     size_t count = 0;
     const struct plan_group **groups = groups_of(&job->plan, &count);
@@ -180,8 +182,8 @@ static void write_named(const struct replay_job *job)
         if (event->contact)
             phone_mask(event->contact->phone_number, phone);
         const char *detail = detail_of(event);
-        printf("%s%s%s%s: %s%s%s%s\n", named++ ? "  " : "\n  ", event->event_id.ptr, phone[0] ? " " : "", phone,
-               why_not(event), detail[0] ? " (" : "", detail, detail[0] ? ")" : "");
+        printf("%s%s%s%s: %s%s%s%s\n", named++ ? "  " : "\n  ", event->event_id.ptr, phone[0] ? " " : "",
+               phone, why_not(event), detail[0] ? " (" : "", detail, detail[0] ? ")" : "");
     }
     if (all > named)
         printf("  … and %zu more; --json names them all\n", all - named);
@@ -284,11 +286,12 @@ static json_t *json_status(int status)
 
 static json_t *json_fates(const uint64_t *fates)
 {
-    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "replayed", json_count(fates[PLAN_REPLAYED]), "unsubscribed",
-                     json_count(fates[PLAN_UNSUBSCRIBED]), "superseded", json_count(fates[PLAN_SUPERSEDED]),
-                     "without_original", json_count(fates[PLAN_WITHOUT_ORIGINAL]), "not_dead",
-                     json_count(fates[PLAN_NOT_DEAD]), "failed",
-                     json_count(fates[PLAN_UNKNOWN] + fates[PLAN_REFUSED]), "left", json_count(fates[PLAN_READY]));
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "replayed", json_count(fates[PLAN_REPLAYED]),
+                     "unsubscribed", json_count(fates[PLAN_UNSUBSCRIBED]), "superseded",
+                     json_count(fates[PLAN_SUPERSEDED]), "without_original",
+                     json_count(fates[PLAN_WITHOUT_ORIGINAL]), "not_dead", json_count(fates[PLAN_NOT_DEAD]),
+                     "failed", json_count(fates[PLAN_UNKNOWN] + fates[PLAN_REFUSED]), "left",
+                     json_count(fates[PLAN_READY]));
 }
 
 static json_t *json_groups(const struct replay_job *job)
@@ -334,10 +337,9 @@ static json_t *json_outcomes(const struct replay_job *job)
 {
     json_t *list = json_array();
     for (const struct replay_outcome *o = job->outcomes; o; o = o->hh.next)
-        json_array_append_new(
-            list, json_pack("{s:s,s:s,s:o,s:o}", "state", o->accepted ? "accepted" : "dead", "code",
-                            replay_outcome_code(o), "status", json_status(o->http_status), "events",
-                            json_count(o->events)));
+        json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:o}", "state", o->accepted ? "accepted" : "dead",
+                                              "code", replay_outcome_code(o), "status",
+                                              json_status(o->http_status), "events", json_count(o->events)));
     return list;
 }
 
@@ -384,7 +386,8 @@ void replay_report(const struct replay_job *job)
         write_letters(job);
     write_ids_given(job);
     if (!job->plan.count) {
-        puts(job->letters ? "no dead letter is selected: nothing to do" : "no dead event is selected: nothing to do");
+        puts(job->letters ? "no dead letter is selected: nothing to do"
+                          : "no dead event is selected: nothing to do");
         return;
     }
     if (job->options.dry_run)

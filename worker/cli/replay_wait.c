@@ -31,6 +31,16 @@ const char *replay_outcome_code(const struct replay_outcome *outcome)
     return outcome->key + KEY_HEAD;
 }
 
+void replay_outcomes_free(struct replay_job *job)
+{
+    struct replay_outcome *outcome = job->outcomes;
+    HASH_CLEAR(hh, job->outcomes);
+    for (struct replay_outcome *next; outcome; outcome = next) {
+        next = outcome->hh.next;
+        free(outcome);
+    }
+}
+
 static void outcome_count(struct waiting *waiting, const struct replay_end *end)
 {
     char key[256];

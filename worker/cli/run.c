@@ -7,7 +7,8 @@
 static const char help[] =
     "usage: signup-worker run [--config FILE]\n\n"
     "Consumes the signup topics until SIGTERM or SIGINT. A server that is away is waited for: the log, /readyz and /status\n"
-    "say who and why. SIGTERM finishes what is under way within limits.shutdown and exits 0; a second one leaves at once.\n\n"
+    "say who and why. SIGTERM finishes what is under way within limits.shutdown and exits 0; a second one leaves at once.\n"
+    "SIGHUP reads the key file again and probes held routes at once.\n\n"
     "examples:\n"
     "  signup-worker run --config /etc/signup-worker.yaml\n"
     "  SIGNUP_KAFKA_BROKERS=kafka:9092 SIGNUP_CONTACTS_API_KEY_FILE=/run/secrets/key signup-worker run\n"

@@ -371,6 +371,19 @@ static void on_signal(uv_signal_t *handle, int signum)
     shutdown_begin(service, signum == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
+/* Somebody has mended something. The configuration itself is read at the start only: what is in force stays in force. */
+static void on_hangup(uv_signal_t *handle, int signum)
+{
+    struct service *service = handle->data;
+    (void)signum;
+    if (service->phase != SERVICE_RUNNING)
+        return;
+    LOG_AT_PLAIN(LOG_INFO, "run",
+                 "SIGHUP: the key file is read again and every held route is probed now; other changes of the configuration need a restart");
+    contacts_look_at_key(service->contacts);
+    pipeline_look_again(service->pipeline);
+}
+
 static void loop_handles_open(struct service *service)
 {
     uv_prepare_init(&service->loop, &service->before_poll);
@@ -381,6 +394,8 @@ static void loop_handles_open(struct service *service)
     uv_timer_init(&service->loop, &service->migration_retry);
     uv_signal_init(&service->loop, &service->terminate);
     uv_signal_init(&service->loop, &service->interrupt);
+    uv_signal_init(&service->loop, &service->hangup);
+    service->hangup.data = service;
     service->before_poll.data = service->terminate.data = service->interrupt.data = service;
     service->shutdown_timer.data = service->migration_retry.data = service;
     service->due_at = MONO_NEVER;
@@ -391,6 +406,7 @@ static void loop_handles_start(struct service *service)
     uv_prepare_start(&service->before_poll, before_poll);
     uv_signal_start(&service->terminate, on_signal, SIGTERM);
     uv_signal_start(&service->interrupt, on_signal, SIGINT);
+    uv_signal_start(&service->hangup, on_hangup, SIGHUP);
     backlog_start(service);
 }
 

@@ -46,7 +46,7 @@ struct service {
     mono_us_t due_at;
     uv_timer_t shutdown_timer; /* the hard end */
     uv_timer_t shutdown_wake;  /* the end of the drain */
-    uv_signal_t terminate, interrupt;
+    uv_signal_t terminate, interrupt, hangup;
     uv_work_t migration;
     uv_timer_t migration_retry;
     bool migrating;

@@ -53,6 +53,7 @@ static void everything_closed(struct service *service)
     uv_close((uv_handle_t *)&service->migration_retry, NULL);
     uv_close((uv_handle_t *)&service->terminate, NULL);
     uv_close((uv_handle_t *)&service->interrupt, NULL);
+    uv_close((uv_handle_t *)&service->hangup, NULL);
 }
 
 static void closed(void *ctx)

@@ -65,6 +65,11 @@ void contacts_note_status(struct contacts *contacts, const struct task *task, in
         contacts->key_suspect = true;
 }
 
+void contacts_look_at_key(struct contacts *contacts)
+{
+    contacts->key_suspect = true;
+}
+
 /* ------------------------------------------------------------------ tasks */
 
 struct task *task_take(struct contacts *contacts, void *op)

@@ -94,9 +94,9 @@ static void claim_given(struct pipeline *pipeline, struct delivery *dl, mono_us_
     dl->lease_until = mono_add(sent_at, pipeline->config.lease_us);
     dl->maybe_sent = dl->maybe_sent || dl->claim.maybe_sent;
     dl->attempts = dl->calls_before = dl->claim.attempts;
-    dl->claimed_at = sent_at;
+    dl->claimed_at = pipeline->now; /* late rather than early: nobody dies of age before the ledger's clock says so */
     dl->age_us = dl->claim.age_us;
-    dl->calls = dl->tries = dl->counted = dl->reads_failed = 0;
+    dl->calls = dl->counted = dl->reads_failed = 0; /* tries goes on: those under a claim that was lost are not written yet */
     dl->failures = 0;
     if (dl->claim.answer == CLAIM_BEHIND && !PLANTED(OVERTAKES_PARKED)) {
         claim_behind(pipeline, dl);

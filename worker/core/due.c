@@ -8,6 +8,7 @@
 
 #define DUE_ARENA_BYTES ((size_t)8 << 20)
 #define DUE_ARENA_MIN_BYTES ((size_t)1 << 20)
+#define SAME_LIFE_US (1 * US_PER_S) /* two clocks may count an age so differently */
 #define DUE_PAUSE_US (10 * US_PER_MS) /* between two looks, however many are due */
 
 void due_init(struct pipeline *pipeline)
@@ -31,7 +32,7 @@ void due_expect(struct pipeline *pipeline, int64_t due_in_us)
 
 /* We may have it still: our lease ran out while the ledger was away. What we know of it is worth more than a new beginning, above all when it has
  * been accepted meanwhile. */
-static bool due_known(const struct delivery *newcomer)
+static bool due_known(const struct pipeline *pipeline, const struct delivery *newcomer)
 {
     struct delivery *dl = newcomer->lane->head;
     while (dl != newcomer && !(dl->taken_up && slice_equal(dl->signup.event_id, newcomer->signup.event_id)))
@@ -40,6 +41,8 @@ static bool due_known(const struct delivery *newcomer)
         return false; /* its record, under way under the old token, will be refused */
     if (dl->state == DELIVERY_RECORDABLE && (dl->fate == RECORD_PARKED || dl->fate == RECORD_RELEASED))
         return false; /* it knows nothing that the row does not */
+    if (newcomer->age_us + SAME_LIFE_US < delivery_age_us(pipeline, dl) || newcomer->attempts < dl->calls_before)
+        return false; /* it has died and was replayed since: this is another life */
     dl->token = newcomer->token;
     dl->lease_until = newcomer->lease_until;
     dl->claimed = true;
@@ -68,7 +71,7 @@ static void due_admit(struct pipeline *pipeline, const struct parked_event *even
     }
     dl->taken_up = dl->claimed = true;
     dl->token = due->take.token;
-    dl->claimed_at = due->sent_at;
+    dl->claimed_at = pipeline->now;
     dl->lease_until = mono_add(due->sent_at, pipeline->config.lease_us);
     dl->maybe_sent = event->maybe_sent;
     dl->attempts = dl->calls_before = event->attempts;
@@ -79,7 +82,7 @@ static void due_admit(struct pipeline *pipeline, const struct parked_event *even
     pipeline->counters.taken_up++;
     delivery_count_memory(pipeline, dl);
     delivery_move(pipeline, dl, DELIVERY_HELD);
-    if (due_known(dl)) {
+    if (due_known(pipeline, dl)) {
         pipeline_finish(pipeline, dl, false, "known");
         return;
     }
@@ -159,10 +162,18 @@ static size_t due_room(const struct pipeline *pipeline)
     return room > left / DELIVERY_BYTES ? left / DELIVERY_BYTES + 1 : room;
 }
 
+/* With the route closed there is no hurry: another worker's may be open, and it is to win. */
+static mono_us_t due_look_at(const struct pipeline *pipeline)
+{
+    const struct due *due = &pipeline->due_box;
+    mono_us_t slowly = mono_add(due->sent_at, pipeline->config.due_interval_us);
+    return gate_is_open(&pipeline->upsert) || slowly.us < due->next_look.us ? due->next_look : slowly;
+}
+
 void due_tick(struct pipeline *pipeline)
 {
     struct due *due = &pipeline->due_box;
-    if (due->taking || pipeline->draining || !mono_reached(pipeline->now, due->next_look) || !ledger_admits(pipeline) ||
+    if (due->taking || pipeline->draining || !mono_reached(pipeline->now, due_look_at(pipeline)) || !ledger_admits(pipeline) ||
         PLANTED(FORGOTTEN_PARKED))
         return;
     size_t room = due_room(pipeline);
@@ -195,5 +206,5 @@ mono_us_t due_next(const struct pipeline *pipeline)
     const struct due *due = &pipeline->due_box;
     if (due->taking || pipeline->draining || !due_room(pipeline) || PLANTED(FORGOTTEN_PARKED))
         return MONO_NEVER;
-    return ledger_when(pipeline, due->next_look);
+    return ledger_when(pipeline, due_look_at(pipeline));
 }

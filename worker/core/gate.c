@@ -228,6 +228,12 @@ void gate_hold_until(struct gate *gate, mono_us_t until)
         gate->held_until = until;
 }
 
+void gate_probe_now(struct gate *gate)
+{
+    gate->next_probe = (mono_us_t){0};
+    gate->probes_failed = 0;
+}
+
 mono_us_t gate_next(const struct gate *gate, mono_us_t now)
 {
     if (gate->state == GATE_PROBING || (gate->state == GATE_CLOSED_OK && gate->in_flight >= gate->limit))

@@ -72,6 +72,8 @@ bool gate_enter(struct gate *gate, mono_us_t now);
 int gate_leave(struct gate *gate, const struct gate_report *report, mono_us_t now);
 /* Slows the whole route: nothing goes before `until` (429). */
 void gate_hold_until(struct gate *gate, mono_us_t until);
+/* The next probe need not wait for its time. */
+void gate_probe_now(struct gate *gate);
 bool gate_is_open(const struct gate *gate);
 /* When gate_admits() may turn true by time alone; MONO_NEVER when only a returning credit can. */
 mono_us_t gate_next(const struct gate *gate, mono_us_t now);

@@ -461,6 +461,16 @@ void pipeline_poke(struct pipeline *pipeline)
     pipeline->wants_tick = true;
 }
 
+void pipeline_look_again(struct pipeline *pipeline)
+{
+    gate_probe_now(&pipeline->upsert);
+    gate_probe_now(&pipeline->validate);
+    pipeline->ledger_retry_at = pipeline->now;
+    pipeline->outbox.next_sweep = pipeline->now;
+    pipeline->due_box.next_look = pipeline->now;
+    pipeline->wants_tick = true;
+}
+
 void pipeline_assign(struct pipeline *pipeline, const struct partition *partitions, size_t count)
 {
     assert(!pipeline->in_tick);

@@ -12,7 +12,8 @@
 #define PROBE_TIMEOUT_MS 1000
 #define RANGE_TIMEOUT_MS 3000
 #define RESET_TRIES 5
-/* An error that the network made heals at the next fetch, in less than this; while it does not, the library reports it at each one. */
+/* An error that the network made heals at the next fetch, in less than this; while it does not, the library
+ * reports it at each one. */
 #define STUCK_US (5 * US_PER_S)
 #define TROUBLE_US (30 * US_PER_S)
 
@@ -20,7 +21,8 @@
 
 bool source_is_stuck(const struct slot *slot, mono_us_t now)
 {
-    return slot->state == SLOT_ACTIVE && slot->trouble_since.us && mono_reached(now, mono_add(slot->trouble_since, STUCK_US));
+    return slot->state == SLOT_ACTIVE && slot->trouble_since.us &&
+           mono_reached(now, mono_add(slot->trouble_since, STUCK_US));
 }
 
 static const struct slot *first_blocked(const struct kafka_source *source)
@@ -201,8 +203,8 @@ static void range_drop(struct aide_job *job)
 static void range_run(struct aide_job *job)
 {
     struct range_job *range = (struct range_job *)job;
-    range->err = range_query(range->rk, range->name, range->partition, &range->low,
-                                                  &range->high, RANGE_TIMEOUT_MS);
+    range->err =
+        range_query(range->rk, range->name, range->partition, &range->low, &range->high, RANGE_TIMEOUT_MS);
 }
 
 static void tell_blocked(struct slot *slot, const struct range_job *range)
@@ -267,6 +269,14 @@ static void block(struct kafka_source *source, struct slot *slot)
 
 /* ------------------------------------------------------------------ errors */
 
+/* The topic is gone, or a broker that has just started does not know it yet: said once for the topic, or over
+ * in a moment. */
+static bool is_unknown(rd_kafka_resp_err_t err)
+{
+    return err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+           err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+}
+
 static void tell_partition(struct slot *slot, rd_kafka_resp_err_t err, const char *text)
 {
     bool refused = err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -276,15 +286,18 @@ static void tell_partition(struct slot *slot, rd_kafka_resp_err_t err, const cha
         slot->trouble_since = now;
     /* A refusal is reported once only: a record of the partition ends it. */
     slot->trouble_until = refused ? MONO_NEVER : mono_add(now, TROUBLE_US);
-    snprintf(slot->why, sizeof slot->why, "%.80s [%d] cannot be read at offset %lld: %.120s", slot->topic->name,
-             (int)slot->partition, (long long)slot->position, text);
+    snprintf(slot->why, sizeof slot->why, "%.80s [%d] cannot be read at offset %lld: %.120s",
+             slot->topic->name, (int)slot->partition, (long long)slot->position, text);
     if (known)
         return; /* said already */
-    LOG_AT(LOG_ERROR, "kafka",
-           refused ? "the broker does not let us read a partition; the others go on: give the worker the right to"
-                   : "a partition cannot be read and is tried again and again; the others go on. If it does not heal "
-                     "by itself, stop all workers of the group and set its offset past the broken batch "
-                     "(kafka-consumer-groups --reset-offsets)",
+    LOG_AT(is_unknown(err) ? LOG_DEBUG : LOG_ERROR, "kafka",
+           is_unknown(err) ? "a partition is not known to the brokers"
+           : refused
+               ? "the broker does not let us read a partition; the others go on: give the worker the right to"
+               : "a partition cannot be read and is tried again and again; the others go on. If it does not "
+                 "heal "
+                 "by itself, stop all workers of the group and set its offset past the broken batch "
+                 "(kafka-consumer-groups --reset-offsets)",
            LOG_STR("topic", slot->topic->name), LOG_NUM("partition", slot->partition),
            LOG_NUM("offset", slot->position), LOG_STR("error", rd_kafka_err2name(err)),
            LOG_STR("text", text));

@@ -174,8 +174,8 @@ static void check_ranges(struct check *check, const rd_kafka_topic_partition_lis
         const rd_kafka_topic_partition_t *at = &list->elems[i];
         int64_t low = 0;
         int64_t high = 0;
-        if (at->offset < 0 || range_query(check->rk, at->topic, at->partition, &low,
-                                                               &high, check->timeout_ms))
+        if (at->offset < 0 ||
+            range_query(check->rk, at->topic, at->partition, &low, &high, check->timeout_ms))
             continue;
         if (at->offset < low || at->offset > high)
             SAY(check, KAFKA_CHECK_AWAY,

@@ -72,9 +72,10 @@ static void tell_failure(struct kafka_source *source, enum commit_result result,
     source->counters.commit_failures++;
     mono_us_t now = clock_mono_now();
     bool quiet = commits->told_at.us && !mono_reached(now, mono_add(commits->told_at, TELL_EVERY_US));
-    if (quiet && result != COMMIT_LOST)
+    if (quiet && result != COMMIT_LOST && result == commits->told)
         return;
     commits->told_at = now;
+    commits->told = result;
     LOG_AT(result == COMMIT_REFUSED ? LOG_ERROR : LOG_WARN, "kafka",
            result == COMMIT_REFUSED
                ? "the broker refuses our offset commits: give the group the right to commit; "

@@ -40,6 +40,7 @@ struct commits {
     bool decided; /* `op` ends with `decision` in the next turn of the loop */
     enum commit_result decision;
     mono_us_t told_at;
+    enum commit_result told; /* by the line of told_at */
 };
 
 struct kafka_source {

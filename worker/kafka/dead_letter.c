@@ -153,7 +153,8 @@ void producer_note_failure(struct kafka_dead_letter *dead_letter, const char *wh
     dead_letter->told = true;
     LOG_AT(LOG_ERROR, "kafka",
            "dead letters cannot be published; they stay in the ledger and are tried again, signups go on",
-           LOG_STR("topic", dead_letter->config->dead_letter_topic), LOG_STR("error", what), LOG_STR("remedy", remedy));
+           LOG_STR("topic", dead_letter->config->dead_letter_topic), LOG_STR("error", what),
+           LOG_STR("remedy", remedy));
 }
 
 static void forget_failure(struct kafka_dead_letter *dead_letter, mono_us_t now)
@@ -194,7 +195,8 @@ static void replace_producer(struct kafka_dead_letter *dead_letter)
     if (make_producer(dead_letter, error, sizeof error))
         start_producer(dead_letter);
     else
-        producer_note_failure(dead_letter, error, "none: the producer cannot be made, tried again every second");
+        producer_note_failure(dead_letter, error,
+                              "none: the producer cannot be made, tried again every second");
     flight_producer_lost(dead_letter);
 }
 

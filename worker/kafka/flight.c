@@ -1,13 +1,17 @@
 /* Letters under way to the dead-letter topic: sending, delivery reports, second tries.
  *
- *   publish ──> SENT ──report──> SETTLED: published, or refused
- *                │ ▲
- *   a batch was  │ │ alone      A broker judges a batch as a whole and the library passes that on to each of its records (2.0.2: one
- *   refused      ▼ │            INVALID_RECORD fails them all). So the records of a refused batch are sent again one at a time, and
- *              QUEUED           only what is refused alone is refused.
+ *   publish ──> SENT ──(report)──> SETTLED: published, or refused
+ *               │  ▲
+ *      refused  │  │ alone
+ *   as a batch  ▼  │
+ *              QUEUED
  *
- * A letter that is too large, alone, is followed by a pointer. Nothing is sent again later than AGAIN_US after the op began: it could
- * not be reported by FLIGHT_US. What is not published then is due again in the ledger. */
+ * A broker judges a batch as a whole, and the library passes that on to each of its records (2.0.2: one
+ * INVALID_RECORD fails them all). So the records of a refused batch are sent again one at a time, and only
+ * what is refused alone is refused. A letter that is too large, alone, is followed by a pointer.
+ *
+ * Nothing is sent again later than AGAIN_US after the op began: it could not be reported by FLIGHT_US. What
+ * is not published then is due again in the ledger. */
 #include "producer.h"
 
 #include "signup/base/crash.h"
@@ -18,11 +22,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FLIGHT_US (36 * US_PER_S) /* AGAIN_US, message.timeout.ms 30 s, and the library looks once a second */
+/* AGAIN_US, message.timeout.ms (30 s), and the library looks once a second. */
+#define FLIGHT_US (36 * US_PER_S)
 #define AGAIN_US (4 * US_PER_S)
 #define ALONE_US (60 * US_PER_S)
 
-/* ------------------------------------------------------------------ the queue of those that are sent alone */
+/* ------------------------------------------------------------------ those that are sent alone */
 
 static void queue_add(struct kafka_dead_letter *dead_letter, struct reference *reference)
 {
@@ -67,7 +72,8 @@ static const char *remedy(rd_kafka_resp_err_t err)
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
         return "give the worker the right to write to the dead-letter topic";
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-        return "raise max.message.bytes of the dead-letter topic: it does not even take a pointer of some KiB";
+        return "raise max.message.bytes of the dead-letter topic: it does not even take a pointer of some "
+               "KiB";
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
     case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
         return "the dead-letter topic must take any record: no compaction, no schema validation";
@@ -98,7 +104,8 @@ static void settle(struct kafka_dead_letter *dead_letter, struct reference *refe
         producer_want_turn(dead_letter);
 }
 
-static void settle_failed(struct kafka_dead_letter *dead_letter, struct reference *reference, rd_kafka_resp_err_t err)
+static void settle_failed(struct kafka_dead_letter *dead_letter, struct reference *reference,
+                          rd_kafka_resp_err_t err)
 {
     settle(dead_letter, reference);
     dead_letter->status.failed++;
@@ -120,7 +127,8 @@ static void end_flight(struct kafka_dead_letter *dead_letter, struct flight *fli
     struct publish_op *op = flight->op;
     dead_letter->status.failed += flight->owed;
     if (flight->owed && !dead_letter->closing)
-        producer_note_failure(dead_letter, "no broker has confirmed them in time", "none needed if the broker comes back");
+        producer_note_failure(dead_letter, "no broker has confirmed them in time",
+                              "none needed if the broker comes back");
     queue_forget(dead_letter, flight);
     unlink_flight(dead_letter, flight);
     free(flight);
@@ -169,11 +177,14 @@ static rd_kafka_resp_err_t produce(struct kafka_dead_letter *dead_letter, struct
 {
     struct letter_record record;
     letter_init(&record, reference->letter, reference->form);
-    /* producev, not produceva: that one frees the headers twice on an error in 2.0.2. */
+    int64_t timestamp_ms = reference->letter->original.timestamp_ms;
+    /* The letter has the original's timestamp: a date of consent may hang on it, as a signup without a date of its own is given that one. 0: now.
+     * producev, not produceva: that one frees the headers twice on an error in 2.0.2. */
     rd_kafka_resp_err_t err = rd_kafka_producev(
         dead_letter->rk, RD_KAFKA_V_TOPIC(dead_letter->config->dead_letter_topic),
         RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(record.key.ptr, record.key.len),
         RD_KAFKA_V_VALUE((void *)record.value.ptr, record.value.len), RD_KAFKA_V_HEADERS(record.headers),
+        RD_KAFKA_V_TIMESTAMP(timestamp_ms > 0 ? timestamp_ms : 0),
         RD_KAFKA_V_OPAQUE(reference), RD_KAFKA_V_END);
     letter_fini(&record, !err);
     return err;
@@ -225,7 +236,8 @@ enum port_status flight_begin(struct kafka_dead_letter *dead_letter, struct publ
     flight->next = dead_letter->flights;
     dead_letter->flights = flight;
     /* Whoever is sent alone must stay alone: the others queue up behind. */
-    bool alone = dead_letter->queue_first || dead_letter->alone || !mono_reached(now, dead_letter->alone_until) ||
+    bool alone = dead_letter->queue_first || dead_letter->alone ||
+                 !mono_reached(now, dead_letter->alone_until) ||
                  (op->count == 1 && dead_letter->status.in_flight == 0);
     for (size_t i = 0; i < op->count; i++) {
         struct reference *reference = &flight->references[i];
@@ -263,7 +275,8 @@ static bool is_of_the_record(rd_kafka_resp_err_t err)
     }
 }
 
-static void report_failure(struct kafka_dead_letter *dead_letter, struct reference *reference, rd_kafka_resp_err_t err)
+static void report_failure(struct kafka_dead_letter *dead_letter, struct reference *reference,
+                           rd_kafka_resp_err_t err)
 {
     bool large = err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE && reference->form < LETTER_POINTER_BARE;
     if (!is_of_the_record(err) || (reference->alone && !large) || !may_again(reference)) {

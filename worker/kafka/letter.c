@@ -1,5 +1,5 @@
-/* What a dead letter says beside its original bytes: the headers of design section 7; and the pointer record that stands for
- * an original that the topic does not take. */
+/* What a dead letter says beside its original bytes: the headers of design section 7; and the pointer record
+ * that stands for an original that the topic does not take. */
 #include "letter.h"
 
 #include "signup/base/clock.h"
@@ -53,9 +53,6 @@ static void add_source(rd_kafka_headers_t *headers, const struct record *origina
     int len = snprintf(text, sizeof text, "%.*s:%" PRId32 ":%" PRId64, (int)original->topic.len,
                        original->topic.ptr, original->partition, original->offset);
     add(headers, LETTER_PREFIX "source", text, len < (int)sizeof text ? (size_t)len : sizeof text - 1);
-    /* A date of consent may hang on it: a signup without a date of its own was given this one. */
-    if (original->timestamp_ms >= 0)
-        add_time(headers, LETTER_PREFIX "source_timestamp", (wall_us_t){original->timestamp_ms * US_PER_MS});
 }
 
 /* In their order, as many as fit. */
@@ -131,9 +128,8 @@ static void write_pointer(struct buf *body, const struct dead_letter *letter, en
     else
         buf_append_str(body, ",\"bytes\":null");
     append_digest(body, original->value);
-    buf_append_str(body,
-                   ",\"note\":\"the original is too large for this topic: its bytes are in the ledger "
-                   "(signup.event, column payload), and at the source as long as that keeps them");
+    buf_append_str(body, ",\"note\":\"the original is too large for this topic: its bytes are in the ledger "
+                         "(signup.event, column payload), and at the source as long as that keeps them");
     if (form == LETTER_POINTER_BARE)
         buf_append_str(body, "; its own headers, and a key of more than 1 KiB, are left out here");
     buf_append_str(body, "\"}");

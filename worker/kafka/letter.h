@@ -13,8 +13,8 @@
 
 /* From the best to the smallest: one that is too large for the topic is followed by the next. */
 enum letter_form {
-    LETTER_WHOLE,       /* the original's key, value and headers */
-    LETTER_POINTER,     /* says where the bytes are instead of the value; the original's headers where they fit */
+    LETTER_WHOLE,   /* the original's key, value and headers */
+    LETTER_POINTER, /* says where the bytes are instead of the value; the original's headers where they fit */
     LETTER_POINTER_BARE /* without the original's headers, and without a key that is itself large */
 };
 
@@ -22,7 +22,8 @@ enum letter_form {
 struct letter_record {
     struct slice key;
     struct slice value;
-    rd_kafka_headers_t *headers; /* the original's without those named signup.*, then ours (design section 7) */
+    rd_kafka_headers_t
+        *headers; /* the original's without those named signup.*, then ours (design section 7) */
     struct buf body;
 };
 

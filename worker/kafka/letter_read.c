@@ -1,5 +1,5 @@
-/* From a record of the dead-letter topic back to the letter: the original's own headers apart from ours, and ours read strictly. Anybody
- * may have written to the topic. */
+/* From a record of the dead-letter topic back to the letter: the original's own headers apart from ours, and
+ * ours read strictly. Anybody may have written to the topic. */
 #include "letter_read.h"
 
 #include "letter.h"
@@ -57,12 +57,13 @@ static bool read_time(struct slice text, wall_us_t *out)
     for (size_t i = 0; i < text.len; i++)
         if (SHAPE[i] != '0' && text.ptr[i] != SHAPE[i])
             return false;
-    if (!read_part(text, 0, 4, &tm.tm_year) || !read_part(text, 5, 2, &tm.tm_mon) || !read_part(text, 8, 2, &tm.tm_mday) ||
-        !read_part(text, 11, 2, &tm.tm_hour) || !read_part(text, 14, 2, &tm.tm_min) ||
-        !read_part(text, 17, 2, &tm.tm_sec) || !read_part(text, 20, 3, &ms))
+    if (!read_part(text, 0, 4, &tm.tm_year) || !read_part(text, 5, 2, &tm.tm_mon) ||
+        !read_part(text, 8, 2, &tm.tm_mday) || !read_part(text, 11, 2, &tm.tm_hour) ||
+        !read_part(text, 14, 2, &tm.tm_min) || !read_part(text, 17, 2, &tm.tm_sec) ||
+        !read_part(text, 20, 3, &ms))
         return false;
-    if (tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 ||
-        tm.tm_sec > 59)
+    if (tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
+        tm.tm_min > 59 || tm.tm_sec > 59)
         return false;
     tm.tm_year -= 1900;
     tm.tm_mon--;
@@ -81,7 +82,8 @@ static bool read_source(struct slice text, struct kafka_letter *out)
         !read_number((struct slice){partition + 1, (size_t)(offset - partition - 1)}, INT32_MAX, &number))
         return false;
     int64_t at;
-    if (!read_number((struct slice){offset + 1, (size_t)(text.ptr + text.len - offset - 1)}, INT64_MAX - 1, &at))
+    if (!read_number((struct slice){offset + 1, (size_t)(text.ptr + text.len - offset - 1)}, INT64_MAX - 1,
+                     &at))
         return false;
     out->source_topic = (struct slice){text.ptr, topic_len};
     out->source_partition = (int32_t)number;
@@ -132,15 +134,6 @@ static bool read_failed_at(struct slice text, struct kafka_letter *out)
     return read_time(text, &out->failed_at);
 }
 
-static bool read_source_timestamp(struct slice text, struct kafka_letter *out)
-{
-    wall_us_t at;
-    if (!read_time(text, &at))
-        return false;
-    out->source_timestamp_ms = at.us / US_PER_MS;
-    return true;
-}
-
 static bool read_pointer(struct slice text, struct kafka_letter *out)
 {
     out->pointer = slice_is(text, "true");
@@ -156,7 +149,8 @@ static const struct {
     const char *missing; /* NULL: it may be missing */
     const char *unreadable;
 } OURS[] = {
-    {LETTER_PREFIX "event_id", read_event_id, "it has no header signup.event_id: it is no dead letter of this program",
+    {LETTER_PREFIX "event_id", read_event_id,
+     "it has no header signup.event_id: it is no dead letter of this program",
      "its header signup.event_id is empty or too long"},
     {LETTER_PREFIX "source", read_source, "it has no header signup.source",
      "its header signup.source is not topic:partition:offset"},
@@ -168,8 +162,6 @@ static const struct {
     {LETTER_PREFIX "failed_at", read_failed_at, "it has no header signup.failed_at",
      "its header signup.failed_at is not a time"},
     {LETTER_PREFIX "error.status", read_status, NULL, "its header signup.error.status is not a number"},
-    {LETTER_PREFIX "source_timestamp", read_source_timestamp, NULL,
-     "its header signup.source_timestamp is not a time"},
     {LETTER_PREFIX "pointer", read_pointer, NULL, "its header signup.pointer is not \"true\""},
     {LETTER_PREFIX "error.message", read_message, NULL, ""},
 };
@@ -190,7 +182,8 @@ static void read_ours(const rd_kafka_headers_t *headers, struct kafka_letter *ou
     }
 }
 
-static void read_originals(const rd_kafka_headers_t *from, struct letter_headers *to, struct kafka_letter *out)
+static void read_originals(const rd_kafka_headers_t *from, struct letter_headers *to,
+                           struct kafka_letter *out)
 {
     size_t count = rd_kafka_header_cnt(from);
     if (count > to->room) {
@@ -226,7 +219,7 @@ void letter_read(const rd_kafka_message_t *message, struct slice topic, struct l
         .attempts = -1,
         .source_partition = -1,
         .source_offset = -1,
-        .source_timestamp_ms = -1,
+        .source_timestamp_ms = type == RD_KAFKA_TIMESTAMP_CREATE_TIME && timestamp_ms >= 0 ? timestamp_ms : -1,
     };
     rd_kafka_headers_t *all = NULL;
     if (rd_kafka_message_headers(message, &all) != RD_KAFKA_RESP_ERR_NO_ERROR)

@@ -1,5 +1,5 @@
-/* Reads the dead-letter topic from its beginning to its end of now, on behalf of a command: partitions are assigned by hand, no group is
- * joined and nothing is committed. Blocks. */
+/* Reads the dead-letter topic from its beginning to its end of now, on behalf of a command: partitions are
+ * assigned by hand, no group is joined and nothing is committed. Blocks. */
 #include "signup/kafka/letters.h"
 
 #include "letter_read.h"
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP_MS 100 /* between two looks at the clock, and at the person who waits */
+#define STEP_MS 100      /* between two looks at the clock, and at the person who waits */
 #define QUESTION_MS 1000 /* one question; asked again until the wait is over */
 
 struct part {
@@ -53,7 +53,7 @@ fail(struct letters *letters, enum kafka_letters_result result, const char *form
     return result;
 }
 
-/* ------------------------------------------------------------------ the one who waits, and the one who does not answer */
+/* ------------------------------------------------------------------ waiting, and giving up */
 
 static void breathe(struct letters *letters)
 {
@@ -80,7 +80,7 @@ static void show(struct letters *letters, bool now)
     letters->stopped = !letters->request->progress(letters->request->ctx, &letters->counts);
 }
 
-/* A refusal or a TLS error says more than that all brokers are down. Rights to the group are not needed here. */
+/* A refusal or a TLS error says more than that all brokers are down. The group's rights are of no matter. */
 static void note_complaint(struct letters *letters, rd_kafka_event_t *event)
 {
     rd_kafka_resp_err_t err = rd_kafka_event_error(event);
@@ -88,7 +88,8 @@ static void note_complaint(struct letters *letters, rd_kafka_event_t *event)
         kafka_settings_is_refusal(letters->complaint))
         return;
     letters->complaint = err;
-    snprintf(letters->complaint_text, sizeof letters->complaint_text, "%s", rd_kafka_event_error_string(event));
+    snprintf(letters->complaint_text, sizeof letters->complaint_text, "%s",
+             rd_kafka_event_error_string(event));
 }
 
 static void serve(struct letters *letters, int timeout_ms);
@@ -97,16 +98,18 @@ static enum kafka_letters_result give_up(struct letters *letters, rd_kafka_resp_
 {
     const char *why = letters->complaint_text[0] ? letters->complaint_text : rd_kafka_err2str(err);
     if (kafka_settings_is_refusal(letters->complaint) || kafka_settings_is_refusal(err))
-        return fail(letters, KAFKA_LETTERS_REFUSED, "%s refuses us: %s. Check the rights to read topic %s, and sasl.* in kafka.properties",
+        return fail(letters, KAFKA_LETTERS_REFUSED,
+                    "%s refuses us: %s. Check the rights to read topic %s, and sasl.* in kafka.properties",
                     letters->config->brokers, why, letters->topic.ptr);
     if (letters->counts.to_read)
         return fail(letters, KAFKA_LETTERS_AWAY,
-                    "nothing more came from topic %s for %" PRId64 " s, %" PRIu64 " of %" PRIu64 " read: %s. Try again",
+                    "nothing more came from topic %s for %" PRId64 " s, %" PRIu64 " of %" PRIu64
+                    " read: %s. Try again",
                     letters->topic.ptr, letters->request->timeout_ms / 1000, letters->counts.passed,
                     letters->counts.to_read, why);
     return fail(letters, KAFKA_LETTERS_AWAY,
-                "no Kafka broker answers at %s: %s. Check kafka.brokers, and that it runs", letters->config->brokers,
-                why);
+                "no Kafka broker answers at %s: %s. Check kafka.brokers, and that it runs",
+                letters->config->brokers, why);
 }
 
 /* ------------------------------------------------------------------ what there is to read */
@@ -172,9 +175,11 @@ static void begin_part(struct letters *letters, int32_t partition, int64_t low, 
 static enum kafka_letters_result find_ranges(struct letters *letters)
 {
     for (size_t i = 0; i < letters->request->start_count; i++)
-        if (letters->request->starts[i].partition < 0 || letters->request->starts[i].partition >= letters->part_count)
-            return fail(letters, KAFKA_LETTERS_CONFIG, "topic %s has no partition %" PRId32 " (%" PRId32 " in all)",
-                        letters->topic.ptr, letters->request->starts[i].partition, letters->part_count);
+        if (letters->request->starts[i].partition < 0 ||
+            letters->request->starts[i].partition >= letters->part_count)
+            return fail(letters, KAFKA_LETTERS_CONFIG,
+                        "topic %s has no partition %" PRId32 " (%" PRId32 " in all)", letters->topic.ptr,
+                        letters->request->starts[i].partition, letters->part_count);
     letters->parts = table_alloc((size_t)letters->part_count * sizeof *letters->parts);
     for (int32_t p = 0; p < letters->part_count; p++) {
         int64_t low = 0;
@@ -184,7 +189,8 @@ static enum kafka_letters_result find_ranges(struct letters *letters)
             if (too_late(letters) || kafka_settings_is_refusal(err))
                 return kafka_settings_is_refusal(err)
                            ? give_up(letters, err)
-                           : fail(letters, KAFKA_LETTERS_AWAY, "topic %s [%" PRId32 "] cannot be read: %s. See to the brokers",
+                           : fail(letters, KAFKA_LETTERS_AWAY,
+                                  "topic %s [%" PRId32 "] cannot be read: %s. See to the brokers",
                                   letters->topic.ptr, p, rd_kafka_err2str(err));
             serve(letters, STEP_MS);
             if (letters->stopped)
@@ -256,7 +262,8 @@ static void skip_expired(struct letters *letters, int32_t partition, struct part
 {
     int64_t low = 0;
     int64_t high = 0;
-    if (!range_query(letters->rk, letters->topic.ptr, partition, &low, &high, QUESTION_MS) && low > part->next) {
+    if (!range_query(letters->rk, letters->topic.ptr, partition, &low, &high, QUESTION_MS) &&
+        low > part->next) {
         uint64_t gone = (uint64_t)((low < part->end ? low : part->end) - part->next);
         letters->counts.gone += gone;
         letters->counts.to_read -= gone;
@@ -266,7 +273,8 @@ static void skip_expired(struct letters *letters, int32_t partition, struct part
     (void)assign(letters); /* fails only for good, and then the wait ends it */
 }
 
-static void handle_partition(struct letters *letters, const rd_kafka_topic_partition_t *at, rd_kafka_event_t *event)
+static void handle_partition(struct letters *letters, const rd_kafka_topic_partition_t *at,
+                             rd_kafka_event_t *event)
 {
     struct part *part = open_part(letters, at->partition);
     if (!part)
@@ -302,7 +310,8 @@ static void serve(struct letters *letters, int timeout_ms)
 {
     rd_kafka_event_t *event;
     const rd_kafka_message_t *message;
-    for (int left = 1000; left && !letters->stopped && (event = rd_kafka_queue_poll(letters->queue, timeout_ms)); left--) {
+    for (int left = 1000;
+         left && !letters->stopped && (event = rd_kafka_queue_poll(letters->queue, timeout_ms)); left--) {
         switch (rd_kafka_event_type(event)) {
         case RD_KAFKA_EVENT_FETCH:
             message = rd_kafka_event_message_next(event);
@@ -345,7 +354,8 @@ static enum kafka_letters_result read_all(struct letters *letters)
 
 enum kafka_letters_result kafka_letters_read(const struct kafka_config *config,
                                              const struct kafka_letters_request *request,
-                                             struct kafka_letters_counts *counts, char *error, size_t error_size)
+                                             struct kafka_letters_counts *counts, char *error,
+                                             size_t error_size)
 {
     struct letters letters = {
         .config = config,
@@ -356,8 +366,8 @@ enum kafka_letters_result kafka_letters_read(const struct kafka_config *config,
     };
     enum kafka_letters_result result = KAFKA_LETTERS_CONFIG;
     breathe(&letters);
-    letters.rk =
-        kafka_settings_client(config, KAFKA_ROLE_READER, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG, error, error_size);
+    letters.rk = kafka_settings_client(config, KAFKA_ROLE_READER, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG,
+                                       error, error_size);
     if (letters.rk) {
         rd_kafka_poll_set_consumer(letters.rk);
         letters.queue = rd_kafka_queue_get_consumer(letters.rk);

@@ -1,5 +1,5 @@
-/* The inside of the dead-letter producer, shared by its files: dead_letter.c (the producer's life) and flight.c (letters
- * under way). Private. */
+/* The inside of the dead-letter producer, shared by its files: dead_letter.c (the producer's life) and
+ * flight.c (letters under way). Private. */
 #ifndef SIGNUP_KAFKA_PRODUCER_H
 #define SIGNUP_KAFKA_PRODUCER_H
 
@@ -17,9 +17,9 @@
 #define PRODUCER_WHY_BYTES 256
 
 enum reference_state {
-    REFERENCE_QUEUED,  /* waits to be sent alone */
-    REFERENCE_SENT,    /* the library has it */
-    REFERENCE_UNSURE,  /* the library gave it up with a fatal error: sent again once the producer is replaced */
+    REFERENCE_QUEUED, /* waits to be sent alone */
+    REFERENCE_SENT,   /* the library has it */
+    REFERENCE_UNSURE, /* lost to a fatal error, perhaps published: sent again with the next producer */
     REFERENCE_SETTLED
 };
 
@@ -37,7 +37,7 @@ struct reference {
 struct flight {
     struct flight *next;
     struct publish_op *op;
-    size_t owed; /* references that are not settled */
+    size_t owed;           /* references that are not settled */
     mono_us_t again_until; /* what is sent later could not be reported in time */
     mono_us_t deadline;
     bool resent; /* to a new producer: once is enough */
@@ -84,8 +84,8 @@ void flight_send_queued(struct kafka_dead_letter *dead_letter);
 void flight_end_settled(struct kafka_dead_letter *dead_letter);
 /* Some flight has come to its deadline. */
 bool flight_overdue(const struct kafka_dead_letter *dead_letter, mono_us_t now);
-/* The producer is gone, and perhaps replaced: whatever it had is unsure. What still may be is sent again with the new one, the
- * other flights end. Only in turns of the loop. */
+/* The producer is gone, and perhaps replaced: whatever it had is unsure. What still may be is sent again with
+ * the new one, the other flights end. Only in turns of the loop. */
 void flight_producer_lost(struct kafka_dead_letter *dead_letter);
 void flight_end_all(struct kafka_dead_letter *dead_letter);
 

@@ -43,15 +43,15 @@ struct slot {
     const struct table_topic *topic;
     int32_t partition;
     enum slot_state state;
-    uint64_t epoch;       /* of the assignment; 0 while FREE or RESOLVING */
-    int64_t start;        /* where this assignment began */
-    int64_t position;     /* one past the last record taken from the library in this assignment */
-    bool first_commit;    /* `start` was our choice and is not committed yet */
-    bool want_paused;     /* by the pipeline */
-    bool is_paused;       /* in the library; see above */
-    bool told;            /* its trouble has been logged */
-    unsigned reset_tries; /* times the library wrongly reported its offset gone */
-    char why[256];        /* its trouble, "" none */
+    uint64_t epoch;          /* of the assignment; 0 while FREE or RESOLVING */
+    int64_t start;           /* where this assignment began */
+    int64_t position;        /* one past the last record taken from the library in this assignment */
+    bool first_commit;       /* `start` was our choice and is not committed yet */
+    bool want_paused;        /* by the pipeline */
+    bool is_paused;          /* in the library; see above */
+    bool told;               /* its trouble has been logged */
+    unsigned reset_tries;    /* times the library wrongly reported its offset gone */
+    char why[256];           /* its trouble, "" none */
     mono_us_t trouble_since; /* ACTIVE, but what it fetches cannot be read; 0: it can */
     mono_us_t trouble_until; /* unless it is reported again */
     struct stashed *stash_first;

@@ -1,9 +1,9 @@
-/* Replays: dead rows selected, parked again, followed; dead letters put back where the ledger is gone. Blocking, for
- * commands; the statements of the running worker stand in sql.c, these are not among them.
+/* Replays: dead rows selected, parked again, followed; dead letters put back where the ledger is gone.
+ * Blocking, for commands; the statements of the running worker stand in sql.c, these are not among them.
  *
- * Nothing here happens twice: a row is parked only while it is dead, and never twice by the same replay (replay_id),
- * so that a batch whose answer was lost may simply be sent again. Rows are locked in the order of their ids, as the
- * workers do, and numbered in the order of the batch. */
+ * Nothing here happens twice: a row is parked only while it is dead, and never twice by the same replay
+ * (replay_id), so that a batch whose answer was lost may simply be sent again. Rows are locked in the order
+ * of their ids, as the workers do, and numbered in the order of the batch. */
 #include "signup/ledger/replay.h"
 
 #include "direct.h"
@@ -31,9 +31,10 @@ struct replay_ledger {
 
 /* ------------------------------------------------------------------ statements */
 
-/* `chosen` is what is asked about. A pass over the table and hash joins, whatever the planner would make of sets whose
- * size it cannot know (see begin_reading): a look at each contact would need an index that nobody else does.
- * An event is overtaken by an accepted one further on in its own partition, or of a later date in any other. */
+/* `chosen` is what is asked about. A pass over the table and hash joins, whatever the planner would make of
+ * sets whose size it cannot know (see begin_reading): a look at each contact would need an index that nobody
+ * else does. An event is overtaken by an accepted one further on in its own partition, or of a later date in
+ * any other. */
 #define OVERTAKEN(unasked)                                                                                   \
     "newest AS MATERIALIZED ("                                                                               \
     " SELECT a.phone_number, a.list_number, a.topic, a.partition, max(a.\"offset\") AS top,"                 \
@@ -50,49 +51,56 @@ struct replay_ledger {
 
 #define ANY_OF(list, column) "(cardinality(" list ") = 0 OR " column " = ANY (" list "))"
 
-/* `place`: the earliest death among an event and those behind it of its contact and partition, so that sorting by it
- * never goes against their offsets. */
+/* `place`: the earliest death among an event and those behind it of its contact and partition, so that sorting
+ * by it never goes against their offsets. */
 static const char select_text[] =
     "WITH chosen AS MATERIALIZED ("
-    " SELECT e.event_id, e.topic, e.partition, e.\"offset\", e.phone_number, e.list_number, e.code, e.http_status,"
-    "  e.ad_network_source, e.finished_at, e.payload IS NOT NULL AS original,"
+    " SELECT e.event_id, e.topic, e.partition, e.\"offset\", e.phone_number, e.list_number, e.code,"
+    "  e.http_status, e.ad_network_source, e.finished_at, e.payload IS NOT NULL AS original,"
     "  coalesce(e.signup_date, e.received_at) AS dated"
     " FROM {schema}.event e"
-    " WHERE e.state = 'dead' AND " ANY_OF("$1::text[]", "e.code") " AND " ANY_OF("$2::text[]", "e.error_class")
-    "  AND " ANY_OF("$3::text[]", "e.list_number") " AND " ANY_OF("$4::text[]", "e.ad_network_source")
-    "  AND " ANY_OF("$5::text[]", "e.ad_network_id") " AND " ANY_OF("$6::text[]", "e.event_id")
+    " WHERE e.state = 'dead' AND e.finished_at >= $8::timestamptz AND e.finished_at < $9::timestamptz"
+    "  AND " ANY_OF("$1::text[]", "e.code")
+    "  AND " ANY_OF("$2::text[]", "e.error_class")
+    "  AND " ANY_OF("$3::text[]", "e.list_number")
+    "  AND " ANY_OF("$4::text[]", "e.ad_network_source")
+    "  AND " ANY_OF("$5::text[]", "e.ad_network_id")
+    "  AND " ANY_OF("$6::text[]", "e.event_id")
     "  AND " ANY_OF("$7::int4[]", "coalesce(e.http_status, 0)")
-    "  AND e.finished_at >= $8::timestamptz AND e.finished_at < $9::timestamptz"
     "), " OVERTAKEN("$10")
-    " SELECT c.event_id, c.phone_number, c.list_number, c.code, c.ad_network_source, coalesce(c.http_status, 0),"
-    "  c.finished_at, o.event_id IS NOT NULL, c.original"
-    " FROM (SELECT x.*, min(x.finished_at) OVER (PARTITION BY x.phone_number, x.list_number, x.topic, x.partition"
-    "         ORDER BY x.\"offset\" DESC ROWS UNBOUNDED PRECEDING) AS place FROM chosen x) c"
+    " SELECT c.event_id, c.phone_number, c.list_number, c.code, c.ad_network_source,"
+    "  coalesce(c.http_status, 0), c.finished_at, o.event_id IS NOT NULL, c.original"
+    " FROM (SELECT x.*, min(x.finished_at) OVER"
+    "   (PARTITION BY x.phone_number, x.list_number, x.topic, x.partition"
+    "    ORDER BY x.\"offset\" DESC ROWS UNBOUNDED PRECEDING) AS place FROM chosen x) c"
     " LEFT JOIN overtaken o ON o.event_id = c.event_id"
     " ORDER BY c.place, c.topic, c.partition, c.\"offset\", c.event_id";
 
 static const char look_text[] =
     "WITH chosen AS MATERIALIZED ("
-    " SELECT i.ord, i.event_id, i.topic, i.partition, i.\"offset\", i.dated, e.state, e.payload IS NOT NULL AS original,"
-    "  coalesce(i.phone, e.phone_number) AS phone_number, coalesce(i.list, e.list_number) AS list_number"
+    " SELECT i.ord, i.event_id, i.topic, i.partition, i.\"offset\", i.dated, e.state,"
+    "  e.payload IS NOT NULL AS original, coalesce(i.phone, e.phone_number) AS phone_number,"
+    "  coalesce(i.list, e.list_number) AS list_number"
     " FROM unnest($1::text[], $2::text[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::timestamptz[])"
     "  WITH ORDINALITY AS i(event_id, topic, partition, \"offset\", phone, list, dated, ord)"
     " LEFT JOIN {schema}.event e ON e.event_id = i.event_id"
     "), " OVERTAKEN("$8")
-    " SELECT c.ord, c.state IS NOT NULL, c.state IS NOT DISTINCT FROM 'dead', c.original, o.event_id IS NOT NULL,"
-    "  c.phone_number, c.list_number"
+    " SELECT c.ord, c.state IS NOT NULL, c.state IS NOT DISTINCT FROM 'dead', c.original,"
+    "  o.event_id IS NOT NULL, c.phone_number, c.list_number"
     " FROM chosen c LEFT JOIN overtaken o ON o.event_id = c.event_id";
 
 /* What a row is given when it comes back to life. */
 #define REVIVED                                                                                              \
-    "state = 'parked', due_at = now(), attempts = 0, replays = e.replays + 1, age_from = now(), token = NULL," \
-    " lease_until = NULL, outbox_token = NULL, dead_letter_published_at = NULL, finished_at = NULL"
+    "state = 'parked', due_at = now(), attempts = 0, replays = e.replays + 1, age_from = now(),"              \
+    " token = NULL, lease_until = NULL, outbox_token = NULL, dead_letter_published_at = NULL,"               \
+    " finished_at = NULL"
 
 /* The tail of both: `going` holds what is to go, `parked` what went. */
 #define COUNTED(replay, unsubscribed, superseded, without_original, not_dead, failed)                        \
     "warned AS ("                                                                                            \
     " INSERT INTO {schema}.warning (event_id, source, code, message)"                                        \
-    " SELECT g.event_id, 'worker', 'replayed', 'replayed by ' || r.who || ' (replay ' || r.replay_id || '): it had died of '" \
+    " SELECT g.event_id, 'worker', 'replayed',"                                                              \
+    "   'replayed by ' || r.who || ' (replay ' || r.replay_id || '): it had died of '"                       \
     "   || coalesce(g.code, g.error_class, 'a cause that is not known')"                                     \
     "   || CASE WHEN g.http_status > 0 THEN ' (HTTP ' || g.http_status || ')' ELSE '' END"                   \
     " FROM going g CROSS JOIN {schema}.replay r"                                                             \
@@ -107,7 +115,8 @@ static const char look_text[] =
 
 static const char hand_over_text[] =
     "WITH locked AS MATERIALIZED ("
-    " SELECT e.event_id, e.state, e.payload IS NOT NULL AS original, e.replay_id, e.code, e.error_class, e.http_status"
+    " SELECT e.event_id, e.state, e.payload IS NOT NULL AS original, e.replay_id, e.code, e.error_class,"
+    "  e.http_status"
     " FROM {schema}.event e WHERE e.event_id = ANY ($1::text[]) ORDER BY e.event_id FOR UPDATE"
     "), going AS MATERIALIZED ("
     " SELECT o.*, nextval($name${schema}.park_order$name$) AS park_order"
@@ -116,32 +125,37 @@ static const char hand_over_text[] =
     "   ORDER BY array_position($1::text[], l.event_id)) o"
     "), parked AS ("
     " UPDATE {schema}.event e SET " REVIVED ", replay_id = $2::int8, park_order = g.park_order"
-    " FROM going g WHERE e.event_id = g.event_id AND e.event_id = ANY ($1::text[]) AND e.state || '' = 'dead'"
+    " FROM going g"
+    " WHERE e.event_id = g.event_id AND e.event_id = ANY ($1::text[]) AND e.state || '' = 'dead'"
     " RETURNING e.event_id"
     "), " COUNTED("$2", "$3", "$4", "$5", "$6", "$7")
-    " SELECT i.ord, (CASE WHEN l.replay_id = $2::int8 OR (i.event_id IN (SELECT p.event_id FROM parked p)) IS TRUE THEN 'p'"
+    " SELECT i.ord, (CASE"
+    "   WHEN l.replay_id = $2::int8 OR (i.event_id IN (SELECT p.event_id FROM parked p)) IS TRUE THEN 'p'"
     "   WHEN l.state = 'dead' AND NOT l.original THEN 'o' ELSE 'n' END)::\"char\""
     " FROM unnest($1::text[]) WITH ORDINALITY AS i(event_id, ord) LEFT JOIN locked l ON l.event_id = i.event_id";
 
 static const char put_back_text[] =
     "WITH going AS MATERIALIZED ("
     " SELECT o.*, nextval($name${schema}.park_order$name$) AS park_order"
-    " FROM (SELECT i.* FROM unnest($1::text[], $2::text[], $3::int4[], $4::int8[], $5::timestamptz[], $6::text[],"
-    "    $7::text[], $8::bytea[], $9::int4[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::text[],"
-    "    $15::text[], $16::bytea[], $17::jsonb[], $18::bytea[], $19::int8[], $20::bool[])"
-    "   WITH ORDINALITY AS i(event_id, topic, partition, \"offset\", failed_at, phone, list, digest, http_status, code,"
-    "    error, error_class, signup_date, ad_source, ad_id, payload, headers, key, timestamp_ms, maybe_sent, ord)"
+    " FROM (SELECT i.* FROM unnest($1::text[], $2::text[], $3::int4[], $4::int8[], $5::timestamptz[],"
+    "    $6::text[], $7::text[], $8::bytea[], $9::int4[], $10::text[], $11::text[], $12::text[],"
+    "    $13::timestamptz[], $14::text[], $15::text[], $16::bytea[], $17::jsonb[], $18::bytea[], $19::int8[],"
+    "    $20::bool[])"
+    "   WITH ORDINALITY AS i(event_id, topic, partition, \"offset\", failed_at, phone, list, digest,"
+    "    http_status, code, error, error_class, signup_date, ad_source, ad_id, payload, headers, key,"
+    "    timestamp_ms, maybe_sent, ord)"
     "   ORDER BY i.ord) o"
     "), parked AS ("
     " INSERT INTO {schema}.event AS e (event_id, topic, partition, \"offset\", received_at, state, phone_number,"
     "   list_number, payload_digest, http_status, code, error, error_class, signup_date, ad_network_source,"
-    "   ad_network_id, payload, headers, record_key, record_timestamp_ms, maybe_sent, due_at, age_from, replays,"
-    "   replay_id, park_order)"
+    "   ad_network_id, payload, headers, record_key, record_timestamp_ms, maybe_sent, due_at, age_from,"
+    "   replays, replay_id, park_order)"
     " SELECT g.event_id, g.topic, g.partition, g.\"offset\", g.failed_at, 'parked', g.phone, g.list, g.digest,"
-    "   g.http_status, g.code, g.error, g.error_class, g.signup_date, g.ad_source, g.ad_id, g.payload, g.headers, g.key,"
-    "   g.timestamp_ms, g.maybe_sent, now(), now(), 1, $21::int8, g.park_order"
+    "   g.http_status, g.code, g.error, g.error_class, g.signup_date, g.ad_source, g.ad_id, g.payload,"
+    "   g.headers, g.key, g.timestamp_ms, g.maybe_sent, now(), now(), 1, $21::int8, g.park_order"
     " FROM going g ORDER BY g.event_id"
-    " ON CONFLICT (event_id) DO UPDATE SET " REVIVED ", replay_id = excluded.replay_id, park_order = excluded.park_order,"
+    " ON CONFLICT (event_id) DO UPDATE SET " REVIVED ","
+    "  replay_id = excluded.replay_id, park_order = excluded.park_order,"
     "  payload = coalesce(e.payload, excluded.payload),"
     "  headers = CASE WHEN e.payload IS NULL THEN excluded.headers ELSE e.headers END,"
     "  record_key = CASE WHEN e.payload IS NULL THEN excluded.record_key ELSE e.record_key END,"
@@ -150,23 +164,26 @@ static const char put_back_text[] =
     " WHERE e.state = 'dead' AND e.replay_id IS DISTINCT FROM excluded.replay_id"
     " RETURNING e.event_id"
     "), " COUNTED("$21", "$22", "$23", "$24", "$25", "$26")
-    " SELECT i.ord, (CASE WHEN e.replay_id = $21::int8 OR (i.event_id IN (SELECT p.event_id FROM parked p)) IS TRUE THEN 'p'"
+    " SELECT i.ord, (CASE"
+    "   WHEN e.replay_id = $21::int8 OR (i.event_id IN (SELECT p.event_id FROM parked p)) IS TRUE THEN 'p'"
     "   ELSE 'n' END)::\"char\""
     " FROM unnest($1::text[]) WITH ORDINALITY AS i(event_id, ord)"
-    " LEFT JOIN LATERAL (SELECT x.replay_id FROM {schema}.event x WHERE x.event_id = i.event_id OFFSET 0) e ON true";
+    " LEFT JOIN LATERAL (SELECT x.replay_id FROM {schema}.event x WHERE x.event_id = i.event_id OFFSET 0) e"
+    "  ON true";
 
 static const char begin_text[] = "INSERT INTO {schema}.replay (who, reason, selection, selected)"
                                  " VALUES ($1, $2, $3::jsonb, $4::int8) RETURNING replay_id";
 
 static const char finish_text[] =
-    "UPDATE {schema}.replay SET finished_at = now(), skipped_unsubscribed = $2::int8, skipped_superseded = $3::int8,"
-    " skipped_without_original = $4::int8, skipped_not_dead = $5::int8, failed = $6::int8 WHERE replay_id = $1::int8";
+    "UPDATE {schema}.replay SET finished_at = now(), skipped_unsubscribed = $2::int8,"
+    " skipped_superseded = $3::int8, skipped_without_original = $4::int8, skipped_not_dead = $5::int8,"
+    " failed = $6::int8 WHERE replay_id = $1::int8";
 
 static const char follow_text[] =
     "SELECT i.ord, e.state = 'accepted', e.code, coalesce(e.http_status, 0)"
     " FROM unnest($1::text[]) WITH ORDINALITY AS i(event_id, ord)"
-    " JOIN LATERAL (SELECT x.state, x.code, x.http_status FROM {schema}.event x WHERE x.event_id = i.event_id OFFSET 0) e"
-    "  ON true WHERE e.state IN ('accepted', 'dead')";
+    " JOIN LATERAL (SELECT x.state, x.code, x.http_status FROM {schema}.event x"
+    "   WHERE x.event_id = i.event_id OFFSET 0) e ON true WHERE e.state IN ('accepted', 'dead')";
 
 /* ------------------------------------------------------------------ asking */
 
@@ -209,8 +226,8 @@ static bool ask_send(struct replay_ledger *ledger, const char *sql)
 {
     struct params *params = &ledger->params;
     char *text = params_finish(params) ? sql_render(sql, ledger->direct.schema) : NULL;
-    int sent = text ? PQsendQueryParams(ledger->direct.pg, text, params->count, NULL, params->values, params->lengths,
-                                        params->formats, 1)
+    int sent = text ? PQsendQueryParams(ledger->direct.pg, text, params->count, NULL, params->values,
+                                        params->lengths, params->formats, 1)
                     : -1;
     free(text);
     if (sent < 0)
@@ -237,13 +254,15 @@ static PGresult *ask(struct replay_ledger *ledger, const char *sql, enum fault *
     return NULL;
 }
 
-/* A transaction of its own for a large question: no look by contact (the head of the statements), no compiler. */
+/* A transaction of its own for a large question: no look by contact (the head of the statements), no
+ * compiler. */
 static bool begin_reading(struct replay_ledger *ledger, enum ledger_verdict *verdict)
 {
-    PGresult *result = direct_run(&ledger->direct,
-                                  "BEGIN READ ONLY; SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off;"
-                                  " SET LOCAL jit = off; SET LOCAL statement_timeout = 0",
-                                  0, NULL, verdict);
+    PGresult *result =
+        direct_run(&ledger->direct,
+                   "BEGIN READ ONLY; SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off;"
+                   " SET LOCAL jit = off; SET LOCAL statement_timeout = 0",
+                   0, NULL, verdict);
     PQclear(result);
     return result != NULL;
 }
@@ -270,7 +289,8 @@ static enum ledger_verdict connect_and_look(struct replay_ledger *ledger, char *
     return LEDGER_VERDICT_WELL;
 }
 
-enum ledger_verdict ledger_replay_open(const struct ledger_config *config, struct replay_ledger **out, char *error)
+enum ledger_verdict ledger_replay_open(const struct ledger_config *config, struct replay_ledger **out,
+                                       char *error)
 {
     struct replay_ledger *ledger = calloc(1, sizeof *ledger);
     *out = NULL;
@@ -354,8 +374,8 @@ static struct replay_row row_read(const PGresult *result)
 }
 
 /* Row by row, so that a large selection is held once only, by the caller. */
-static enum ledger_verdict read_rows(struct replay_ledger *ledger, bool (*row)(void *ctx, const struct replay_row *row),
-                                     void *ctx)
+static enum ledger_verdict read_rows(struct replay_ledger *ledger,
+                                     bool (*row)(void *ctx, const struct replay_row *row), void *ctx)
 {
     enum ledger_verdict verdict = LEDGER_VERDICT_WELL;
     bool wanted = true;
@@ -401,7 +421,8 @@ enum ledger_verdict ledger_replay_select(struct replay_ledger *ledger, const str
         params_end(params);                                                                                  \
     } while (0)
 
-static void put_known(struct params *params, const struct replay_known *known, size_t count, bool superseded_too)
+static void put_known(struct params *params, const struct replay_known *known, size_t count,
+                      bool superseded_too)
 {
     params_reset(params);
     COLUMN(params, PG_TEXT, known, count, params_put_text(params, it->event_id));
@@ -451,7 +472,8 @@ enum ledger_verdict ledger_replay_look(struct replay_ledger *ledger, struct repl
 
 /* ------------------------------------------------------------------ the row of the replay */
 
-enum ledger_verdict ledger_replay_begin(struct replay_ledger *ledger, const struct replay_run *run, int64_t *replay_id)
+enum ledger_verdict ledger_replay_begin(struct replay_ledger *ledger, const struct replay_run *run,
+                                        int64_t *replay_id)
 {
     char selected[24];
     snprintf(selected, sizeof selected, "%" PRIu64, run->selected);
@@ -538,7 +560,8 @@ static void put_letter_identity(struct params *params, const struct replay_item 
     COLUMN(params, PG_TIMESTAMPTZ, items, count, params_put_time(params, it->letter->failed_at));
     COLUMN(params, PG_TEXT, items, count, params_put_text(params, it->letter->signup->phone_number));
     COLUMN(params, PG_TEXT, items, count, params_put_text(params, it->letter->signup->list_number));
-    COLUMN(params, PG_BYTEA, items, count, params_put_bytes(params, it->letter->signup->digest, SIGNUP_DIGEST_BYTES));
+    COLUMN(params, PG_BYTEA, items, count,
+           params_put_bytes(params, it->letter->signup->digest, SIGNUP_DIGEST_BYTES));
 }
 
 /* The order is that of unnest() in put_back_text. */
@@ -568,8 +591,8 @@ static enum replay_answer answer_of(char letter)
     return letter == 'p' ? REPLAY_PARKED : letter == 'o' ? REPLAY_WITHOUT_ORIGINAL : REPLAY_NOT_DEAD;
 }
 
-static enum fault hand_over_once(struct replay_ledger *ledger, int64_t replay_id, struct replay_item *items, size_t count,
-                                 const struct replay_tally *tally)
+static enum fault hand_over_once(struct replay_ledger *ledger, int64_t replay_id, struct replay_item *items,
+                                 size_t count, const struct replay_tally *tally)
 {
     bool letters = items[0].letter != NULL;
     enum fault fault = FAULT_NONE;
@@ -590,8 +613,9 @@ static enum fault hand_over_once(struct replay_ledger *ledger, int64_t replay_id
     return fault;
 }
 
-enum ledger_verdict ledger_replay_hand_over(struct replay_ledger *ledger, int64_t replay_id, struct replay_item *items,
-                                            size_t count, const struct replay_tally *tally)
+enum ledger_verdict ledger_replay_hand_over(struct replay_ledger *ledger, int64_t replay_id,
+                                            struct replay_item *items, size_t count,
+                                            const struct replay_tally *tally)
 {
     assert(count > 0 && count <= REPLAY_BATCH_MAX);
     enum fault fault = hand_over_once(ledger, replay_id, items, count, tally);
@@ -612,8 +636,9 @@ enum ledger_verdict ledger_replay_hand_over(struct replay_ledger *ledger, int64_
 
 /* ------------------------------------------------------------------ following */
 
-enum ledger_verdict ledger_replay_follow(struct replay_ledger *ledger, const struct slice *event_ids, size_t count,
-                                         void (*ended)(void *ctx, const struct replay_end *end), void *ctx)
+enum ledger_verdict ledger_replay_follow(struct replay_ledger *ledger, const struct slice *event_ids,
+                                         size_t count, void (*ended)(void *ctx, const struct replay_end *end),
+                                         void *ctx)
 {
     enum fault fault = FAULT_AWAY;
     params_reset(&ledger->params);

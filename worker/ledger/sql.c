@@ -355,6 +355,7 @@ static const char count_unpublished_text[] = COUNT_TEXT("finished_at", "e.state 
 static const char session_text[] =
     "SELECT " COMMON_SETTINGS("false") ", set_config('plan_cache_mode', 'force_generic_plan', false),"
     " set_config('idle_in_transaction_session_timeout', $3, false),"
+    " set_config('default_transaction_isolation', 'read committed', false),"
     " CASE WHEN current_setting('server_version_num')::int >= 140000 THEN set_config('idle_session_timeout', '0', false) END";
 
 /* Through a pooler: settings of this transaction only, in the same segment before the statement. */

@@ -49,6 +49,9 @@ struct contacts *contacts_create(struct uv_loop_s *loop, const struct contacts_c
  * happened, and for every read: it has no effect. */
 const struct contacts_port *contacts_functions(void);
 
+/* The key file is read before the next call, whatever its time stamp says. */
+void contacts_look_at_key(struct contacts *contacts);
+
 /* Completes everything pending in a later turn of the loop (OUTCOME_TRANSPORT, code "cancelled", honest
  * maybe_sent), closes the connections, frees `contacts`, then calls `closed`. Once. */
 void contacts_close(struct contacts *contacts, void (*closed)(void *ctx), void *ctx);

@@ -82,6 +82,9 @@ mono_us_t pipeline_next_due(const struct pipeline *pipeline);
 bool pipeline_wants_tick(const struct pipeline *pipeline);
 void pipeline_poke(struct pipeline *pipeline);
 
+/* Somebody has mended something: what is held looks now whether it works again, instead of at its own time. */
+void pipeline_look_again(struct pipeline *pipeline);
+
 /* ---- the end */
 
 /* Takes nothing new; lets calls and records finish, gives waiting claims back, commits. */

@@ -116,7 +116,7 @@ struct upsert_reply {
 
 struct attempt {
     struct attempt *next;
-    int number;        /* 1 for the first call under this claim: the ledger counts on from what it has */
+    int number;        /* 1 for the first one of this record: the ledger counts on from what it has */
     const char *route; /* "upsert", "read", "validate" */
     wall_us_t at;
     int64_t duration_us;

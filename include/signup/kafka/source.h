@@ -15,9 +15,9 @@ struct kafka_source;
 
 /* connecting: no assignment yet, or it was lost and a new one is asked for · joined: a member of the group,
  * perhaps without partitions · blocked: joined, but at least one partition cannot be consumed (its offset is
- * not on the broker, or what lies there cannot be read), and somebody must act · away: no broker answers · stuck: brokers answer, yet no assignment came for
- * KAFKA_SOURCE_STUCK_S, and a restart may help · fatal: librdkafka gave up for good; end the process (exit
- * 75) and let it be restarted */
+ * not on the broker, or what lies there cannot be read), and somebody must act · away: no broker answers ·
+ * stuck: brokers answer, yet no assignment came for KAFKA_SOURCE_STUCK_S, and a restart may help · fatal:
+ * librdkafka gave up for good; end the process (exit 75) and let it be restarted */
 #define KAFKA_SOURCE_STATES(X)                                                                               \
     X(CONNECTING, "connecting")                                                                              \
     X(JOINED, "joined")                                                                                      \

@@ -1,5 +1,5 @@
-/* Bringing dead events back to life: select them, hand them over to the running workers as parked ones, follow what
- * becomes of them. For commands: every function blocks. */
+/* Bringing dead events back to life: select them, hand them over to the running workers as parked ones,
+ * follow what becomes of them. For commands: every function blocks. */
 #ifndef SIGNUP_LEDGER_REPLAY_H
 #define SIGNUP_LEDGER_REPLAY_H
 
@@ -17,12 +17,13 @@
 struct replay_ledger;
 
 /* One connection to a ledger whose schema fits. On any other verdict than WELL `*out` is NULL and `error`
- * (LEDGER_ERROR_BYTES, borrowed until close) says what to do. `config` and its texts are borrowed until close.
+ * (LEDGER_ERROR_BYTES, borrowed until close) says what to do. `config` and its texts are borrowed until
+ * close.
  *
- * All functions below: on any other verdict than WELL nothing was changed, or, with AWAY, perhaps everything was:
- * reopen and do it again unchanged, nothing happens twice. */
-enum ledger_verdict ledger_replay_open(const struct ledger_config *config, struct replay_ledger **out, char *error)
-    __attribute__((warn_unused_result));
+ * All functions below: on any other verdict than WELL nothing was changed, or, with AWAY, perhaps everything
+ * was: reopen and do it again unchanged, nothing happens twice. */
+enum ledger_verdict ledger_replay_open(const struct ledger_config *config, struct replay_ledger **out,
+                                       char *error) __attribute__((warn_unused_result));
 enum ledger_verdict ledger_replay_reopen(struct replay_ledger *ledger) __attribute__((warn_unused_result));
 /* NULL is fine. */
 void ledger_replay_close(struct replay_ledger *ledger);
@@ -46,8 +47,8 @@ struct replay_filter {
     size_t status_count;
     bool has_since;
     bool has_until;
-    wall_us_t since; /* of their death, inclusive */
-    wall_us_t until; /* exclusive */
+    wall_us_t since;     /* of their death, inclusive */
+    wall_us_t until;     /* exclusive */
     bool superseded_too; /* nobody asks whether they are superseded */
 };
 
@@ -60,14 +61,14 @@ struct replay_row {
     struct slice ad_network;   /* absent: none */
     int http_status;           /* 0: none */
     wall_us_t finished_at;
-    bool superseded; /* an accepted event of the contact is newer: further on in the same partition, else of a later
-                      * date (signup_date, or else received_at) */
+    bool superseded; /* an accepted event of the contact is newer: further on in the same partition, else of a
+                      * later date (signup_date, or else received_at) */
     bool original;   /* the bytes are kept */
 };
 
-/* Gives each selected event to `row`, in the order in which they are to be handed over: by the time of their death,
- * but never against the offsets of one contact in one partition. `row` gives false to stop: the verdict is WELL all
- * the same. Reads the whole table, whatever is selected. */
+/* Gives each selected event to `row`, in the order in which they are to be handed over: by the time of their
+ * death, but never against the offsets of one contact in one partition. `row` gives false to stop: the
+ * verdict is WELL all the same. Reads the whole table, whatever is selected. */
 enum ledger_verdict ledger_replay_select(struct replay_ledger *ledger, const struct replay_filter *filter,
                                          bool (*row)(void *ctx, const struct replay_row *row), void *ctx)
     __attribute__((warn_unused_result));
@@ -76,7 +77,7 @@ enum ledger_verdict ledger_replay_select(struct replay_ledger *ledger, const str
 
 /* What a dead letter says of one event. Borrowed during the calls. */
 struct replay_letter {
-    struct record original;      /* topic, partition and offset of the source; key, value, headers, timestamp */
+    struct record original; /* topic, partition and offset of the source; key, value, headers, timestamp */
     const struct signup *signup; /* as signup_read() found it; its event_id does not count */
     struct slice code;           /* absent: none */
     struct slice message;
@@ -96,10 +97,10 @@ struct replay_known {
     struct slice list_number;
     wall_us_t dated; /* the signup_date, or else the time of death */
     /* out */
-    bool there;      /* the ledger has a row of that id */
-    bool dead;       /* and it is dead */
-    bool original;   /* and the bytes are kept there */
-    bool superseded; /* as in struct replay_row */
+    bool there;                   /* the ledger has a row of that id */
+    bool dead;                    /* and it is dead */
+    bool original;                /* and the bytes are kept there */
+    bool superseded;              /* as in struct replay_row */
     char phone[PHONE_E164_BYTES]; /* of the row; "" none */
     char list[PHONE_E164_BYTES];
 };
@@ -126,9 +127,10 @@ struct replay_tally {
     uint64_t failed;
 };
 
-/* A new row of signup.replay; `*replay_id` is its number. After AWAY a second row may come to be: harmless. */
-enum ledger_verdict ledger_replay_begin(struct replay_ledger *ledger, const struct replay_run *run, int64_t *replay_id)
-    __attribute__((warn_unused_result));
+/* A new row of signup.replay; `*replay_id` is its number. After AWAY a second row may come to be: harmless.
+ */
+enum ledger_verdict ledger_replay_begin(struct replay_ledger *ledger, const struct replay_run *run,
+                                        int64_t *replay_id) __attribute__((warn_unused_result));
 
 enum replay_answer {
     REPLAY_PARKED,           /* it is parked and due: durable, now or by an earlier try of the same replay */
@@ -139,23 +141,26 @@ enum replay_answer {
 
 struct replay_item {
     struct slice event_id;
-    const struct replay_letter *letter; /* inserted where no row of the id is there; NULL: only a dead row goes */
-    enum replay_answer answer;          /* out */
+    const struct replay_letter
+        *letter;               /* inserted where no row of the id is there; NULL: only a dead row goes */
+    enum replay_answer answer; /* out */
 };
 
 #define REPLAY_BATCH_MAX 500
 
-/* Parks the dead events among `items` and makes them due, in their order and in one transaction: whatever ends in the
- * middle, each of them went whole or is dead as before. Their counters begin again; the last error is kept until the
- * next outcome, and so is maybe_sent. Each gets a worker warning `replayed`. At most REPLAY_BATCH_MAX, no two of the
- * same id, either all with a letter or none. */
-enum ledger_verdict ledger_replay_hand_over(struct replay_ledger *ledger, int64_t replay_id, struct replay_item *items,
-                                            size_t count, const struct replay_tally *tally)
+/* Parks the dead events among `items` and makes them due, in their order and in one transaction: whatever
+ * ends in the middle, each of them went whole or is dead as before. Their counters begin again; the last
+ * error is kept until the next outcome, and so is maybe_sent. Each gets a worker warning `replayed`. At most
+ * REPLAY_BATCH_MAX, no two of the same id, either all with a letter or none. */
+enum ledger_verdict ledger_replay_hand_over(struct replay_ledger *ledger, int64_t replay_id,
+                                            struct replay_item *items, size_t count,
+                                            const struct replay_tally *tally)
     __attribute__((warn_unused_result));
 
 /* Sets finished_at and the figures. */
 enum ledger_verdict ledger_replay_finish(struct replay_ledger *ledger, int64_t replay_id,
-                                         const struct replay_tally *tally) __attribute__((warn_unused_result));
+                                         const struct replay_tally *tally)
+    __attribute__((warn_unused_result));
 
 /* ---- following */
 
@@ -167,8 +172,8 @@ struct replay_end {
 };
 
 /* Gives those of the events that are final to `ended`. */
-enum ledger_verdict ledger_replay_follow(struct replay_ledger *ledger, const struct slice *event_ids, size_t count,
-                                         void (*ended)(void *ctx, const struct replay_end *end), void *ctx)
-    __attribute__((warn_unused_result));
+enum ledger_verdict ledger_replay_follow(struct replay_ledger *ledger, const struct slice *event_ids,
+                                         size_t count, void (*ended)(void *ctx, const struct replay_end *end),
+                                         void *ctx) __attribute__((warn_unused_result));
 
 #endif

@@ -22,6 +22,7 @@ void api_refuse(struct api_refusal *refusal, int status, const char *code, const
 void api_answer_refusal(struct call *call, const struct api_refusal *refusal)
 {
     call->status = refusal->status;
+    snprintf(call->code, sizeof call->code, "%s", refusal->code ? refusal->code : "");
     buf_clear(&call->answer);
     buf_append_str(&call->answer, "{\"error\":");
     buf_append_json(&call->answer, refusal->text, strlen(refusal->text));
@@ -53,7 +54,7 @@ static enum call_op api_route(const struct call *call)
     if (get && api_path_is(call, "/api/v2/contacts"))
         return CALL_LIST;
     if (get && reads_path_phone(call, &len))
-        return CALL_GET;
+        return CALL_READ;
     if (post && api_path_is(call, "/api/v1/phone/validate"))
         return CALL_VALIDATE;
     if (post && api_path_is(call, "/api/v1/phone/validate/batch"))
@@ -83,7 +84,7 @@ static enum call_flag api_note_flag(const json_t *value)
 void api_inspect(struct call *call)
 {
     call->op = api_route(call);
-    if (call->op == CALL_GET) {
+    if (call->op == CALL_READ) {
         size_t len;
         const char *phone = reads_path_phone(call, &len);
         if (!reads_decode_phone(phone, len, &call->phone))
@@ -144,7 +145,7 @@ static bool api_content_type_is_json(const struct call *call)
 /* What every operation with a body demands before its own rules. */
 static bool api_check_body(const struct sim *sim, const struct call *call, struct api_refusal *refusal)
 {
-    if (call->op == CALL_GET || call->op == CALL_LIST || call->op == CALL_OTHER)
+    if (call->op == CALL_READ || call->op == CALL_LIST || call->op == CALL_OTHER)
         return true;
     if (call->body_too_large)
         api_refuse(refusal, 413, "payload_too_large", "Request body exceeds 5 MB");
@@ -176,6 +177,7 @@ void api_perform(struct sim *sim, struct call *call, bool dry)
     struct api_refusal refusal;
     buf_clear(&call->answer);
     call->effect = (struct call_effect){0};
+    call->code[0] = '\0';
     if (!api_authenticate(sim, call, &refusal) || !api_check_body(sim, call, &refusal)) {
         api_answer_refusal(call, &refusal);
         return;
@@ -193,7 +195,7 @@ void api_perform(struct sim *sim, struct call *call, bool dry)
     case CALL_VALIDATE_BATCH:
         validate_perform_batch(sim, call, dry);
         break;
-    case CALL_GET:
+    case CALL_READ:
         reads_perform_get(sim, call);
         break;
     case CALL_LIST:

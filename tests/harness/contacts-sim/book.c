@@ -142,6 +142,8 @@ void book_note_received(struct book *book, const struct call *call)
     book_flag(line, ",\"use_journeys\":", call->use_journeys);
     book_flag(line, ",\"skip_journey_if_exists\":", call->skip_journey_if_exists);
     book_effect(line, &call->effect);
+    buf_append_str(line, ",\"code\":");
+    buf_append_json(line, call->code, strlen(call->code));
     buf_append_str(line, ",\"overlap\":");
     buf_append_bool(line, call->overlap);
     if (call->traceparent.len)

@@ -14,7 +14,7 @@ struct fault_action;
     X(CALL_UPSERT, "upsert")             \
     X(CALL_VALIDATE, "validate")         \
     X(CALL_VALIDATE_BATCH, "validate_batch") \
-    X(CALL_GET, "get")                   \
+    X(CALL_READ, "read")                 \
     X(CALL_LIST, "list")                 \
     X(CALL_BULK, "bulk")                 \
     X(CALL_OTHER, "other")               \
@@ -74,6 +74,7 @@ struct call {
     struct call_effect effect;
     struct fault_action *fault; /* a reference, or NULL */
     int status;
+    char code[64];     /* by which the contract refuses it; "" it does not, or without a code */
     struct buf answer; /* JSON body */
 };
 

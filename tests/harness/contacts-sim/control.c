@@ -124,7 +124,7 @@ static void control_post_billing(struct sim *sim, struct call *call)
         return;
     }
     free(sim->billing_code);
-    sim->billing_code = json_is_string(code) ? buf_copy_text(json_string_value(code)) : NULL;
+    sim->billing_code = json_string_length(code) ? buf_copy_text(json_string_value(code)) : NULL;
     control_answer_ok(call);
 }
 
@@ -192,20 +192,31 @@ static void control_get_contact(struct sim *sim, struct call *call)
                                         (int)contact->validated, "lists", lists));
 }
 
+/* On the list by other ways than this API: nobody is enrolled, no call is counted. */
+static struct state_list_contact *control_import(struct sim *sim, uint64_t phone, uint64_t list)
+{
+    const struct state_upsert import = {.phone = phone, .list = list, .signup_s = sim->wall_us / 1000000};
+    (void)state_apply_upsert(&sim->state, &import, false);
+    return state_find_on_list(&sim->state, phone, list);
+}
+
 /* A contact opts out, or in again, as if by a text message. */
 static void control_post_contact(struct sim *sim, struct call *call)
 {
     const char *phone_text, *list_text;
-    int active;
+    int active, create = 0;
     uint64_t phone, list;
-    if (json_unpack(call->json, "{s:s,s:s,s:b}", "phone", &phone_text, "list", &list_text, "active",
-                    &active) ||
+    if (json_unpack(call->json, "{s:s,s:s,s:b,s?b!}", "phone", &phone_text, "list", &list_text, "active",
+                    &active, "create", &create) ||
         !phone_parse_e164(phone_text, strlen(phone_text), &phone) ||
         !phone_parse_e164(list_text, strlen(list_text), &list)) {
-        control_refuse(call, 400, "the body must be {\"phone\": E.164, \"list\": E.164, \"active\": bool}");
+        control_refuse(call, 400, "the body must be {\"phone\": E.164, \"list\": E.164, \"active\": bool}, and may "
+                                  "hold \"create\": bool");
         return;
     }
     struct state_list_contact *entry = state_find_on_list(&sim->state, phone, list);
+    if (create && (!entry || !entry->exists))
+        entry = control_import(sim, phone, list);
     if (!entry || !entry->exists) {
         control_refuse(call, 404, "not on that list");
         return;

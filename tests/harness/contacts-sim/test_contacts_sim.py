@@ -131,7 +131,7 @@ def test_upsert_refusals(sim, fields, status, code):
     assert (answer.status, answer.code) == (status, code), answer.json
     assert isinstance(answer.json["error"], str)
     assert sim.stats()["contacts"] == 0
-    assert [line["applied"] for line in sim.book("received")] == [False]
+    assert [(line["applied"], line["code"]) for line in sim.book("received")] == [(False, code)]
     assert [line["status"] for line in sim.book("answered")] == [status]
 
 
@@ -297,8 +297,9 @@ def test_billing(sim, code):
                    sim.request("POST", VALIDATE + "/batch", {"phones": [PHONE]})):
         assert (answer.status, answer.code) == (402, code)
     assert sim.stats()["contacts"] == 0
+    assert [line["code"] for line in sim.book("received", op="upsert")] == [code]
     assert sim.upsert(PHONE).status == 201
-    sim.control("POST", "/_sim/billing", {"code": None})
+    sim.control("POST", "/_sim/billing", {"code": "" if code == "suspended" else None})
     assert sim.validate(PHONE).status == 200
 
 
@@ -331,6 +332,37 @@ def test_get(sim):
     assert (one["active"], one["signup_date"], one["custom_fields"]) == (False, "2025-03-15T14:30:00",
             {"a": "b"})
     assert by_list["+18005550101"]["active"] is True
+
+
+def test_unsubscribed_on_one_list_alone(sim):
+    """What a read says after a contact opted out of one of its lists, and in again."""
+    def active():
+        lists = sim.request("GET", UPSERT + "/%2B12125550001").json["lists"]
+        return {one["list_number"]: one["active"] for one in lists}
+
+    sim.upsert(PHONE)
+    sim.upsert(PHONE, list_number="+18005550101")
+    assert active() == {LIST: True, "+18005550101": True}
+    sim.control("POST", "/_sim/contact", {"phone": PHONE, "list": LIST, "active": False})
+    assert active() == {LIST: False, "+18005550101": True}
+    sim.upsert(PHONE)
+    assert active()[LIST] is False, "an upsert does not subscribe anybody again"
+    sim.control("POST", "/_sim/contact", {"phone": PHONE, "list": LIST, "active": True})
+    assert active() == {LIST: True, "+18005550101": True}
+
+
+def test_a_contact_that_came_by_another_way(sim):
+    sim.control("POST", "/_sim/contact", {"phone": PHONE, "list": LIST, "active": False}, status=404)
+    sim.control("POST", "/_sim/contact", {"phone": PHONE, "list": LIST, "active": False, "create": True})
+    one, = sim.request("GET", UPSERT + "/%2B12125550001").json["lists"]
+    assert (one["list_number"], one["active"]) == (LIST, False)
+    assert sim.contact(PHONE)["calls"] == sim.contact(PHONE)["enrolments"] == 0
+    answer = sim.upsert(PHONE, use_journeys=True)
+    assert (answer.json["is_new_contact"], answer.json["journeys_enrolled"]) == (False, 0)
+    assert sim.stats()["upserts_of_unsubscribed"] == 1
+    for body in ({"phone": PHONE, "list": LIST}, {"phone": PHONE, "list": LIST, "active": 1},
+                 {"phone": PHONE, "list": LIST, "active": True, "creat": True}):
+        sim.control("POST", "/_sim/contact", body, status=400)
 
 
 @pytest.mark.parametrize("path, status, code", [

@@ -481,7 +481,7 @@ def test_rule_selection(sim):
 
 
 @pytest.mark.parametrize("op, method, path, body", [
-    ("upsert", "POST", UPSERT, {}), ("validate", "POST", VALIDATE, {}), ("get", "GET",
+    ("upsert", "POST", UPSERT, {}), ("validate", "POST", VALIDATE, {}), ("read", "GET",
             UPSERT + "/%2B12125550001", None),
     ("list", "GET", UPSERT + "?page=1", None), ("bulk", "POST", UPSERT + "/bulk", {}),
     ("validate_batch", "POST", VALIDATE + "/batch", {}), ("other", "GET", "/api/v2/x", None), ("any", "POST",
@@ -491,6 +491,50 @@ def test_rule_ops(sim, op, method, path, body):
     assert sim.request(method, path, body).status == 418
     assert sim.book("received")[0]["op"] == (op if op != "any" else "upsert")
     assert sim.request("GET" if op == "upsert" else "POST", UPSERT, {}).status != 418 or op == "any"
+
+
+READ_FAULTS = [
+    ({"status": 401, "code": "unauthorized"}, 401), ({"status": 404, "code": "not_found"}, 404),
+    ({"status": 404, "body": "<html>Not Found</html>"}, 404), ({"status": 429, "headers": {"Retry-After": "2"}}, 429),
+    ({"status": 500, "code": "internal_error"}, 500), ({"status": 503}, 503), ({"kind": "empty_body"}, 200),
+    ({"kind": "html_body"}, 200), ({"kind": "success_false"}, 200), ({"kind": "wrong_contact"}, 200),
+    ({"kind": "redirect", "location": "http://127.0.0.1:9/"}, 302), ({"delay_ms": 20}, 200),
+    ({"status": 200, "body": '{"phone_number":"+12125550001","lists":[{"list_number":"+18005550100","active":"no"}]}'}, 200),
+]
+
+
+@pytest.mark.parametrize("action, status", READ_FAULTS)
+def test_reads_alone_fail(sim, action, status):
+    """A rule for `read` meets reads and nothing else, and a read changes nothing whatever is said of it."""
+    sim.upsert(PHONE, use_journeys=True)
+    before = sim.contact(PHONE)
+    sim.fault(action, op="read", phone=PHONE)
+    answer = sim.request("GET", UPSERT + "/%2B12125550001")
+    assert answer.status == status
+    if "body" in action:
+        assert answer.body.decode() == action["body"]
+    elif action.get("kind") == "wrong_contact":
+        assert answer.json["phone_number"] == OTHER
+    line, = sim.book("received", op="read")
+    assert (line["phone"], line["applied"], line["code"]) == (PHONE, False, "")
+    assert sim.upsert(PHONE).status == 200 and sim.validate(PHONE).status == 200
+    assert sim.request("GET", UPSERT).status == 200
+    assert sim.request("GET", UPSERT + "/%2B12125550002").status == 404, "the rule names another phone"
+    after = sim.contact(PHONE)
+    assert (after["enrolments"], after["active"]) == (before["enrolments"], before["active"])
+    assert sim.control("GET", "/_sim/faults")[0]["fired"] == 1
+
+
+@pytest.mark.parametrize("kind, at", [("close", "after_request"), ("close", "in_headers"), ("close", "in_body"),
+                                      ("reset", "after_request"), ("reset", "in_body")])
+def test_reads_alone_break(sim, kind, at):
+    sim.upsert(PHONE)
+    sim.fault({"kind": kind, "at": at}, op="read", count=1)
+    raw = Raw(sim.port).send(f"GET {UPSERT}/%2B12125550001 HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\n\r\n".encode())
+    end, data = raw.read_end()
+    assert end == ("fin" if kind == "close" else "rst") and b"click_count" not in data
+    raw.close()
+    assert sim.request("GET", UPSERT + "/%2B12125550001").json["lists"][0]["active"] is True
 
 
 def test_after_count_and_order(sim):

@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "signup/base/clock.h"
@@ -135,5 +137,65 @@ MOCK_UNUSED static bool mock_wait(uv_loop_t *loop, int64_t deadline_ms, bool (*c
     uv_run(loop, UV_RUN_NOWAIT);
     return met;
 }
+
+/* ---- running: each test in a process of its own, some at a time, for they do little but wait */
+
+#define MOCK_AT_ONCE 4
+#define MOCK_TEST_S 120 /* one that hangs is ended by name */
+
+struct mock_child {
+    pid_t pid;
+    FILE *said;
+};
+
+static void mock_run_one(const struct CMUnitTest *tests, size_t count, size_t one, FILE *said)
+{
+    dup2(fileno(said), STDOUT_FILENO);
+    dup2(fileno(said), STDERR_FILENO);
+    alarm(MOCK_TEST_S);
+    cmocka_set_test_filter(tests[one].name);
+    exit(_cmocka_run_group_tests(tests[one].name, tests, count, NULL, NULL));
+}
+
+/* Gives 1 when the test has failed. */
+static int mock_reap(const struct mock_child *child, const char *name)
+{
+    int status = 0;
+    char line[1024];
+    waitpid(child->pid, &status, 0);
+    rewind(child->said);
+    while (fgets(line, sizeof line, child->said))
+        fputs(line, stdout);
+    fclose(child->said);
+    if (status == 0)
+        return 0;
+    printf("%s has failed (wait status %#x)\n", name, (unsigned)status);
+    return 1;
+}
+
+MOCK_UNUSED static int mock_run(const struct CMUnitTest *tests, size_t count)
+{
+    struct mock_child children[64];
+    size_t begun = 0;
+    int failed = 0;
+    if (count > 64)
+        abort();
+    for (size_t reaped = 0; reaped < count; reaped++) {
+        for (; begun < count && begun < reaped + MOCK_AT_ONCE; begun++) {
+            fflush(NULL);
+            children[begun].said = tmpfile();
+            children[begun].pid = children[begun].said ? fork() : -1;
+            if (children[begun].pid < 0)
+                abort();
+            if (children[begun].pid == 0)
+                mock_run_one(tests, count, begun, children[begun].said);
+        }
+        failed += mock_reap(&children[reaped], tests[reaped].name);
+    }
+    printf("%zu tests, %d failed\n", count, failed);
+    return failed ? 1 : 0;
+}
+
+#define MOCK_RUN(tests) mock_run(tests, sizeof(tests) / sizeof(tests)[0])
 
 #endif

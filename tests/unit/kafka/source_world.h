@@ -128,15 +128,19 @@ static bool world_turn(struct world *world)
 
 /* A test that stops heartbeats for a while sets it longer. */
 static const char *world_session_ms = "3500";
+/* NULL: the library's own */
+MOCK_UNUSED static const char *world_max_poll_ms = NULL;
 
 MOCK_UNUSED static void world_open(struct world *world, struct mock *mock, uv_loop_t *loop, const char *group,
                                    const char *topic, enum kafka_start start)
 {
-    const struct kafka_property properties[] = {{"session.timeout.ms", world_session_ms},
-                                                {"heartbeat.interval.ms", "300"},
-                                                {"fetch.wait.max.ms", "50"}};
+    const struct kafka_property properties[] = {
+        {"session.timeout.ms", world_session_ms},
+        {"heartbeat.interval.ms", "300"},
+        {"fetch.wait.max.ms", "50"},
+        {"max.poll.interval.ms", world_max_poll_ms ? world_max_poll_ms : "300000"}};
     const char *topics[] = {topic};
-    struct kafka_config config = {mock->brokers, topics, 1, group, start, "dlq", properties, 3};
+    struct kafka_config config = {mock->brokers, topics, 1, group, start, "dlq", properties, 4};
     struct kafka_source_callbacks callbacks = {world, world_on_assign, world_on_revoke, world_on_poke,
                                                world_on_state};
     char error[512] = "";

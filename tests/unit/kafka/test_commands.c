@@ -162,5 +162,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_sound_kafka_is_said_to_be_well, setup, teardown),
         cmocka_unit_test_setup_teardown(each_thing_that_is_missing_has_its_line, setup, teardown),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return MOCK_RUN(tests);
 }

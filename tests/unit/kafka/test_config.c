@@ -78,12 +78,23 @@ static void other_properties_pass_and_win_over_our_defaults(void **state)
         {"auto.offset.reset", "error"},        {"enable.auto.commit", "false"},
         {"isolation.level", "read_committed"}, {"partition.assignment.strategy", "range,roundrobin"},
         {"allow.auto.create.topics", "false"}, {"check.crcs", "true"},
-        {"enable.partition.eof", "false"},     {"socket.nagle.disable", "true"}};
+        {"enable.partition.eof", "false"},     {"socket.nagle.disable", "true"},
+        {"group.instance.id", "worker-1"}}; /* static membership passes */
     for (size_t i = 0; i < sizeof EXPECTED / sizeof EXPECTED[0]; i++) {
         size_t size = sizeof value;
         assert_int_equal(rd_kafka_conf_get(conf, EXPECTED[i][0], value, &size), RD_KAFKA_CONF_OK);
         assert_string_equal(value, EXPECTED[i][1]);
     }
+    rd_kafka_conf_destroy(conf);
+    /* The one who reads letters is told of ends, and is as careful else. */
+    conf = kafka_settings_build(&config, KAFKA_ROLE_READER, error, sizeof error);
+    assert_non_null(conf);
+    size_t size = sizeof value;
+    assert_int_equal(rd_kafka_conf_get(conf, "enable.partition.eof", value, &size), RD_KAFKA_CONF_OK);
+    assert_string_equal(value, "true");
+    size = sizeof value;
+    assert_int_equal(rd_kafka_conf_get(conf, "enable.auto.commit", value, &size), RD_KAFKA_CONF_OK);
+    assert_string_equal(value, "false");
     rd_kafka_conf_destroy(conf);
 }
 

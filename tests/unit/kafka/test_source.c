@@ -379,5 +379,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_pause_does_not_outlive_its_assignment, setup, teardown),
         cmocka_unit_test_setup_teardown(a_choked_pipeline_stays_in_the_group, setup, teardown),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return MOCK_RUN(tests);
 }

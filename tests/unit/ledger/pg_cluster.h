@@ -71,7 +71,7 @@ static inline pid_t cluster_spawn(const struct cluster *cluster, const char *log
     if (chdir(cluster->folder) != 0 || !freopen(path, "a", stdout) || dup2(1, 2) < 0)
         _exit(126);
     snprintf(path, sizeof path, "%s/%s", cluster->bin, argv[0]);
-    execv(path, (char *const *)argv);
+    execv(argv[0][0] == '/' ? argv[0] : path, (char *const *)argv);
     _exit(127);
 }
 
@@ -154,7 +154,14 @@ static inline void cluster_launch(struct cluster *cluster)
     }
 }
 
-static inline void cluster_start(struct cluster *cluster)
+static inline void cluster_run(const struct cluster *cluster, const char *log, const char *const *argv)
+{
+    pid_t pid = cluster_spawn(cluster, log, argv);
+    int status = 0;
+    CLUSTER_CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static inline void cluster_prepare(struct cluster *cluster)
 {
     memset(cluster, 0, sizeof *cluster);
     snprintf(cluster->folder, sizeof cluster->folder, "/tmp/signup-pg-XXXXXX");
@@ -163,11 +170,27 @@ static inline void cluster_start(struct cluster *cluster)
     cluster->port = cluster_free_port();
     snprintf(cluster->dsn, sizeof cluster->dsn, "host=%s port=%d user=postgres dbname=postgres",
              cluster->folder, cluster->port);
+}
+
+/* A standby of `primary` that follows it. */
+static inline void cluster_follow(struct cluster *cluster, const struct cluster *primary)
+{
+    char port[16];
+    cluster_prepare(cluster);
+    snprintf(port, sizeof port, "%d", primary->port);
+    const char *argv[] = {"pg_basebackup", "-h", primary->folder, "-p", port,   "-U", "postgres",
+                          "-D",            "data", "-R",          "-X", "stream", "-c", "fast",
+                          "-N",            NULL};
+    cluster_run(cluster, "basebackup.log", argv);
+    cluster_launch(cluster);
+}
+
+static inline void cluster_start(struct cluster *cluster)
+{
+    cluster_prepare(cluster);
     const char *argv[] = {"initdb", "-D", "data", "-U",         "postgres", "-A",
                           "trust",  "-E", "UTF8", "--locale=C", "-N",       NULL};
-    pid_t pid = cluster_spawn(cluster, "initdb.log", argv);
-    int status = 0;
-    CLUSTER_CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    cluster_run(cluster, "initdb.log", argv);
     cluster_launch(cluster);
 }
 

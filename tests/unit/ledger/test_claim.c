@@ -315,8 +315,10 @@ static void parked_neighbour_means_behind(void **state)
     assert_int_equal(claim(&ours, &second), CLAIM_BUSY);
     assert_int_equal(record(&ours, &first, RECORD_PARKED), RECORD_DONE);
     assert_int_equal(claim(&ours, &second), CLAIM_BEHIND);
-    assert_sql("1", "SELECT count(*) FROM signup.event");
-    /* Parked behind it, although the claim has written no row. */
+    assert_false(second.claim.maybe_sent);
+    assert_sql("claimed t t",
+               "SELECT concat_ws(' ', state, lease_until > now(), park_order IS NOT NULL) FROM signup.event"
+               " WHERE event_id = 'e2'");
     assert_int_equal(record(&ours, &second, RECORD_PARKED), RECORD_DONE);
     assert_sql("parked +12025550101 6 t",
                "SELECT concat_ws(' ', state, phone_number, \"offset\", due_at > now()) FROM signup.event"
@@ -357,7 +359,11 @@ static void reopening_waits_behind_a_parked_neighbour(void **state)
     dead.record.offset = 7;
     dead.token = token_of(3);
     assert_int_equal(claim(&ours, &dead), CLAIM_BEHIND);
-    assert_sql("dead", "SELECT state FROM signup.event WHERE event_id = 'e1'");
+    assert_sql("claimed 1 {signups:0:5} t",
+               "SELECT concat_ws(' ', state, replays, sources, age_from IS NOT NULL) FROM signup.event"
+               " WHERE event_id = 'e1'");
+    assert_int_equal(record(&ours, &dead, RECORD_PARKED), RECORD_DONE);
+    assert_sql("e2,e1", "SELECT string_agg(event_id, ',' ORDER BY park_order) FROM signup.event WHERE state = 'parked'");
 }
 
 /* ------------------------------------------------------------------ batches */

@@ -48,17 +48,23 @@ static void take(struct peer *peer, struct outbox_take_op *op, struct arena *are
     assert_int_equal(answer.result, LEDGER_OK);
 }
 
-static void mark(struct peer *peer, const struct outbox_take_op *taken)
+static void mark_for(struct peer *peer, const struct outbox_take_op *taken, int64_t retry_in_us)
 {
     struct answer answer = {0};
     struct outbox_mark_op op = {.letters = taken->letters,
                                 .count = taken->count,
+                                .retry_in_us = retry_in_us,
                                 .token = taken->token,
                                 .done = on_marked,
                                 .owner = &answer};
     assert_int_equal(ledger_port()->outbox_mark(peer->ledger, &op), PORT_OK);
     world_wait(&answer.done, ANSWER_MS);
     assert_int_equal(answer.result, LEDGER_OK);
+}
+
+static void mark(struct peer *peer, const struct outbox_take_op *taken)
+{
+    mark_for(peer, taken, 0);
 }
 
 static void die(struct event *e, const char *id, int64_t offset)
@@ -171,6 +177,37 @@ static void two_workers_take_different_letters(void **state)
     arena_fini(&arenas[1]);
 }
 
+/* What the broker refuses does not stand before what it would take. */
+static void refused_letter_lets_others_pass(void **state)
+{
+    (void)state;
+    struct event e[3];
+    struct arena arena;
+    struct outbox_take_op op;
+    arena_init(&arena, 1 << 20);
+    for (int i = 0; i < 3; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "e%d", i);
+        die(&e[i], id, i);
+    }
+    take(&ours, &op, &arena, 2, 1, 60 * US_PER_S);
+    assert_int_equal(op.count, 2);
+    op.letters[1].published = true;
+    mark_for(&ours, &op, 30 * US_PER_S);
+    assert_sql("e0 t t,e1 f f,e2 f f",
+               "SELECT string_agg(concat_ws(' ', event_id, lease_until > now() + interval '20 s' IS TRUE,"
+               " dead_letter_published_at IS NULL AND lease_until IS NOT NULL), ',' ORDER BY event_id) FROM signup.event");
+    take(&theirs, &op, &arena, 2, 2, 60 * US_PER_S);
+    assert_int_equal(op.count, 1);
+    assert_true(slice_is(op.letters[0].event_id, "e2"));
+    mark(&theirs, &op);
+    ASK("UPDATE signup.event SET lease_until = now() WHERE event_id = 'e0'");
+    take(&theirs, &op, &arena, 2, 3, 60 * US_PER_S);
+    assert_int_equal(op.count, 2);
+    assert_true(slice_is(op.letters[0].event_id, "e0"));
+    arena_fini(&arena);
+}
+
 static void dead_workers_letters_come_back(void **state)
 {
     (void)state;
@@ -255,6 +292,7 @@ int main(void)
         CASE(letter_is_as_it_came),
         CASE(tombstone_stays_null),
         CASE(two_workers_take_different_letters),
+        CASE(refused_letter_lets_others_pass),
         CASE(dead_workers_letters_come_back),
         CASE(taken_row_still_knows_its_record),
         CASE(small_room_ends_the_batch),

@@ -163,11 +163,17 @@ static void test_livez(void **state)
 static void test_readyz(void **state)
 {
     (void)state;
-    assert_string_equal(ask("GET", "/readyz", ""), "ready\n");
+#define CLOSED                                                                                               \
+    "gate upsert: closed since 2025-03-15T14:29:57Z: no signup is sent, one call at a time probes: 401 "     \
+    "unauthorized\n"                                                                                         \
+    "gate validate: closed since 2025-03-15T14:29:00Z: no phone is validated, signups without validation go " \
+    "on: billing: no payment\n"
+    assert_string_equal(ask("GET", "/readyz", ""), "ready\n" CLOSED);
     assert_int_equal(answer_code(), 200);
     not_ready = true;
     assert_string_equal(ask("GET", "/readyz", ""), "not ready\nPostgreSQL does not answer\nthe group is not "
-                                                   "joined\n");
+                                                   "joined\n" CLOSED);
+#undef CLOSED
     assert_int_equal(answer_code(), 503);
     assert_string_equal(ask("HEAD", "/readyz", ""), "");
     assert_int_equal(answer_code(), 503);
@@ -200,15 +206,33 @@ static void test_status(void **state)
     assert_true(json_is_null(json_object_get(json_array_get(json_object_get(root, "partitions"), 1), "lag")));
     const json_t *gate = json_array_get(json_object_get(root, "gates"), 0);
     assert_string_equal(json_string_value(json_object_get(gate, "closed_since")), "2025-03-15T14:29:57.750Z");
-    assert_true(json_is_null(json_object_get(json_array_get(json_object_get(root, "gates"), 1), "closed_"
-                                                                                                "since")));
+    assert_true(json_number_value(json_object_get(gate, "closed_seconds")) == 2.5);
+    assert_int_equal(json_integer_value(json_object_get(gate, "limit")), 16);
+    assert_int_equal(json_integer_value(json_object_get(gate, "limit_max")), 256);
+    assert_int_equal(json_array_size(json_object_get(root, "gates")), 4);
+    gate = json_array_get(json_object_get(root, "gates"), 2);
+    assert_string_equal(json_string_value(json_object_get(gate, "route")), "ledger");
+    assert_true(json_is_null(json_object_get(gate, "closed_since")));
+    assert_true(json_number_value(json_object_get(gate, "closed_seconds")) == 0);
+    assert_true(json_is_true(json_object_get(root, "fuse_blown")));
+    assert_true(json_is_true(json_object_get(root, "dead_letter_alarm")));
+    assert_int_equal(json_integer_value(json_object_get(root, "taken_up")), 3);
+    const json_t *backlog = json_object_get(root, "backlog");
+    assert_int_equal(json_integer_value(json_object_get(backlog, "parked")), 70);
+    assert_int_equal(json_integer_value(json_object_get(backlog, "parked_due")), 8);
+    assert_int_equal(json_integer_value(json_object_get(backlog, "dead_unpublished")), 2);
+    assert_true(json_number_value(json_object_get(backlog, "oldest_parked_due_seconds")) == 1.5);
+    assert_true(json_number_value(json_object_get(backlog, "oldest_unpublished_seconds")) == 121);
+    assert_string_equal(json_string_value(json_object_get(backlog, "as_of")), "2025-03-15T14:29:52.750Z");
     const json_t *oldest = json_object_get(root, "oldest_unfinished");
     assert_int_equal(json_integer_value(json_object_get(oldest, "offset")), 501);
     assert_true(json_number_value(json_object_get(oldest, "age_seconds")) == 12.0);
     assert_string_equal(json_string_value(json_object_get(oldest, "why")), "waits for its next try; the last "
                                                                            "try ended with unauthorized; "
                                                                            "upsert is closed: 401 "
-                                                                           "unauthorized");
+                                                                           "unauthorized; validate is "
+                                                                           "closed: billing: "
+                                                                           "no\npayment");
     const json_t *server = json_array_get(json_object_get(root, "servers"), 1);
     assert_string_equal(json_string_value(json_object_get(server, "why")), "caf?: \"no\"\nroute");
     assert_int_equal(json_integer_value(json_object_get(json_object_get(root, "counters"), "accepted")),
@@ -229,6 +253,7 @@ static void test_status_of_nothing(void **state)
     json_t *root = json_loads(out.data, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(root);
     assert_true(json_is_null(json_object_get(root, "oldest_unfinished")));
+    assert_true(json_is_null(json_object_get(root, "backlog")));
     json_decref(root);
     buf_fini(&out);
 }

@@ -200,11 +200,21 @@ static const struct {
     {"kafka:\n  # a comment\n  group: \xff\xfe\n", "c.yaml:3: not readable as YAML: "},
     {"kafka:\n  group: \x01\n", "c.yaml:2: not readable as YAML: "},
     {"kafka: {group: x\nlog: y\n", "c.yaml:2: not readable as YAML: "},
+    /* rates */
+    {"rate:\n  upsert: -1\n", "c.yaml:2: rate.upsert: \"-1\" is too small; write 0 to 1000000"},
+    {"rate:\n  ledger: 1000001\n", "c.yaml:2: rate.ledger: \"1000001\" is too large; write 0 to 1000000"},
+    {"rate:\n  validate: 10/s\n", "c.yaml:2: rate.validate: \"10/s\" is not a whole number"},
+    {"rate:\n  letters: 1\n", "c.yaml:2: rate.letters: unknown key; rate has upsert, validate, ledger, dead_letter"},
+    {"rate: 5\n", "c.yaml:1: rate: found one value; write its keys below it"},
     /* keys that contradict each other */
     {"retry:\n  inline_cap: 1s\n  inline_base: 2s\n",
      "c.yaml:3: retry.inline_base: 2s is longer than retry.inline_cap, 1s"},
     {"retry: {park_base: 2h, park_cap: 90m}\n",
      "c.yaml:1: retry.park_base: 2h is longer than retry.park_cap, 90m"},
+    {"retry:\n  max_age: 10m\n  park_base: 11m\n",
+     "c.yaml:3: retry.park_base: 11m is longer than retry.max_age, 10m; write a shorter one"},
+    {"retry:\n  inline_attempts: 31\n  max_attempts: 30\n",
+     "c.yaml:2: retry.inline_attempts: 31 is more than retry.max_attempts, 30; write a smaller one"},
     {"contacts_api: {timeout: 1s, connect_timeout: 2s}\n",
      "c.yaml:1: contacts_api.connect_timeout: 2s is longer than contacts_api.t"},
     {"limits:\n  lease: 5s\n",
@@ -385,6 +395,26 @@ static void test_the_given_key_leads_its_partner(void **state)
     assert_int_equal(config->retry.park_base_us, CONFIG_S);
     assert_int_equal(config->contacts_api.connect_timeout_us, 100 * CONFIG_MS);
     assert_int_equal(config->limits.lease_us, 15 * CONFIG_S);
+    config_free(config);
+    config = load_good("retry: {max_age: 30s, max_attempts: 2}\n", NULL);
+    assert_int_equal(config->retry.park_base_us, 30 * CONFIG_S);
+    assert_int_equal(config->retry.inline_attempts, 2);
+    config_free(config);
+    config = load_good("retry: {park_base: 48h}\n", NULL);
+    assert_int_equal(config->retry.park_cap_us, 48 * CONFIG_H);
+    assert_int_equal(config->retry.max_age_us, 48 * CONFIG_H);
+    config_free(config);
+}
+
+static void test_rates(void **state)
+{
+    (void)state;
+    static const char *const environment[] = {"SIGNUP_RATE_DEAD_LETTER=7", NULL};
+    struct config *config = load_good("rate: {upsert: 50, validate: 5}\n", environment);
+    assert_int_equal(config->rate.upsert, 50);
+    assert_int_equal(config->rate.validate, 5);
+    assert_int_equal(config->rate.ledger, 0);
+    assert_int_equal(config->rate.dead_letter, 7);
     config_free(config);
 }
 
@@ -721,6 +751,39 @@ static void test_reference_is_up_to_date(void **state)
     free(text);
 }
 
+/* Does `text` begin with a key's whole path? Gives its length, 0 for none. */
+static size_t key_at(const char *text)
+{
+    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
+        size_t len = strlen(config_keys[i].path);
+        if (strncmp(text, config_keys[i].path, len) == 0 && !strchr("abcdefghijklmnopqrstuvwxyz_", text[len]))
+            return len;
+    }
+    return 0;
+}
+
+/* Whatever the runbook writes like `section.key` is a key, but for the page and file names that look like one. */
+static void test_runbook_names_keys_that_exist(void **state)
+{
+    (void)state;
+    char *text = file_text(SIGNUP_SOURCE_DIR "/deploy/operations.md");
+    size_t found = 0;
+    for (enum config_section_id id = 0; id < CONFIG_SECTION_COUNT; id++) {
+        char start[64];
+        (void)snprintf(start, sizeof start, "%s.", config_sections[id].name);
+        for (const char *at = text; (at = strstr(at, start)) != NULL; at += strlen(start)) {
+            bool inside = at > text && strchr("abcdefghijklmnopqrstuvwxyz_-/", at[-1]);
+            if (inside || !strchr("abcdefghijklmnopqrstuvwxyz", at[strlen(start)]))
+                continue;
+            if (!key_at(at))
+                fail_msg("operations.md speaks of %.40s", at);
+            found++;
+        }
+    }
+    assert_in_range(found, 20, 200);
+    free(text);
+}
+
 /* The example has every key, each with its default. */
 static void test_example_is_the_defaults(void **state)
 {
@@ -755,6 +818,7 @@ int main(void)
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_accepted_spellings),
         cmocka_unit_test(test_the_given_key_leads_its_partner),
+        cmocka_unit_test(test_rates),
         cmocka_unit_test(test_environment_wins),
         cmocka_unit_test(test_environment_refused),
         cmocka_unit_test(test_every_key_has_its_variable),
@@ -768,6 +832,7 @@ int main(void)
         cmocka_unit_test(test_mask_keeps_the_rest),
         cmocka_unit_test(test_print_reads_back),
         cmocka_unit_test(test_reference_is_up_to_date),
+        cmocka_unit_test(test_runbook_names_keys_that_exist),
         cmocka_unit_test(test_example_is_the_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,8 +17,8 @@ static void render(struct buf *out, const struct ops_snapshot *snapshot)
     assert_true(buf_ok(out));
 }
 
-/* The exit code of `promtool check metrics` fed with the page; its output goes to standard error. */
-static int promtool(const char *page)
+/* The exit code of `promtool check <what> [<file>]`, fed with the page; its output goes to standard error. */
+static int promtool_check(const char *what, const char *file, const char *page)
 {
     int ends[2];
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
@@ -27,7 +27,7 @@ static int promtool(const char *page)
     if (child == 0) {
         (void)dup2(ends[0], STDIN_FILENO);
         (void)dup2(STDERR_FILENO, STDOUT_FILENO);
-        execlp("promtool", "promtool", "check", "metrics", (char *)NULL);
+        execlp("promtool", "promtool", "check", what, file, (char *)NULL);
         _exit(127);
     }
     (void)close(ends[0]);
@@ -37,6 +37,11 @@ static int promtool(const char *page)
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int promtool(const char *page)
+{
+    return promtool_check("metrics", NULL, page);
 }
 
 static void test_promtool_accepts(void **state)
@@ -97,6 +102,22 @@ static void test_figures(void **state)
         "signup_gate_open{route=\"ledger\"} 1",
         "signup_gate_closed_seconds{route=\"upsert\"} 2.5",
         "signup_gate_closed_seconds{route=\"ledger\"} 0",
+        "signup_gate_open{route=\"validate\"} 0",
+        "signup_gate_open{route=\"dead_letter\"} 1",
+        "signup_gate_closed_seconds{route=\"validate\"} 60",
+        "signup_gate_limit{route=\"upsert\"} 16",
+        "signup_gate_limit_max{route=\"upsert\"} 256",
+        "signup_deliveries_taken_up 3",
+        "signup_fuse_blown 1",
+        "signup_dead_letter_alarm 1",
+        "signup_backlog_parked 70",
+        "signup_backlog_parked_due 8",
+        "signup_backlog_parked_due_oldest_seconds 1.5",
+        "signup_backlog_dead_unpublished 2",
+        "signup_backlog_dead_unpublished_oldest_seconds 121",
+        "signup_backlog_age_seconds 7.5",
+        "signup_dead_letter_pointers_total 5",
+        "signup_dead_letter_producers_replaced_total 1",
         "signup_server_connected{server=\"kafka\"} 1",
         "signup_server_connected{server=\"postgres\"} 0",
         "signup_partition_watermark_offset{topic=\"signups\",partition=\"0\"} 500",
@@ -120,6 +141,51 @@ static void test_figures(void **state)
     buf_fini(&out);
 }
 
+static double value_of(const struct ops_snapshot *snapshot, const char *name)
+{
+    struct buf out;
+    char start[96];
+    render(&out, snapshot);
+    (void)snprintf(start, sizeof start, "\n%s ", name);
+    const char *at = strstr(out.data, start);
+    double value = at ? strtod(at + strlen(start), NULL) : -1;
+    buf_fini(&out);
+    return value;
+}
+
+/* Late letters ring, and a topic that takes none; letters that have just died do not. */
+static void test_alarm_for_letters(void **state)
+{
+    (void)state;
+    static const char alarm[] = "signup_dead_letter_alarm";
+    struct ops_snapshot snapshot;
+    sample_fill(NULL, &snapshot);
+    assert_true(value_of(&snapshot, alarm) == 1);
+    snapshot.backlog.oldest_unpublished_us = SNAPSHOT_LETTERS_LATE_US;
+    assert_true(value_of(&snapshot, alarm) == 0);
+    assert_true(value_of(&snapshot, "signup_backlog_dead_unpublished") == 2);
+    snapshot.status.gates[3].open = false;
+    assert_true(value_of(&snapshot, alarm) == 1);
+    snapshot.status.gates[3].open = true;
+    snapshot.backlog = (struct snapshot_backlog){0};
+    assert_true(value_of(&snapshot, alarm) == 0);
+}
+
+/* Figures that nobody has are not on the page: a zero would say that nothing waits. */
+static void test_unknown_backlog(void **state)
+{
+    (void)state;
+    struct ops_snapshot snapshot;
+    struct buf out;
+    sample_fill(NULL, &snapshot);
+    snapshot.backlog = (struct snapshot_backlog){0};
+    snapshot.letters = (struct snapshot_letters){0};
+    render(&out, &snapshot);
+    assert_null(strstr(out.data, "signup_backlog"));
+    assert_null(strstr(out.data, "signup_dead_letter_pointers"));
+    buf_fini(&out);
+}
+
 /* Every counter of the pipeline is on the page. */
 static void test_every_counter(void **state)
 {
@@ -132,6 +198,70 @@ static void test_every_counter(void **state)
     PIPELINE_COUNTERS(X)
 #undef X
     buf_fini(&out);
+}
+
+/* ------------------------------------------------------------------ the runbook */
+
+#define RUNBOOK SIGNUP_SOURCE_DIR "/deploy/operations.md"
+
+/* "\nname " or "\nname{" stands on the page, for a histogram one of its parts. */
+static bool page_has(const char *page, const char *name)
+{
+    static const char *const ends[] = {" ", "{"};
+    char start[128];
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        (void)snprintf(start, sizeof start, "\n%s%s", name, ends[i]);
+        if (strstr(page, start))
+            return true;
+    }
+    return false;
+}
+
+/* Whatever the runbook and its alerts call a metric is one. */
+static void test_runbook_names_metrics_that_exist(void **state)
+{
+    (void)state;
+    struct ops_snapshot snapshot;
+    struct buf out;
+    sample_fill(NULL, &snapshot);
+    render(&out, &snapshot);
+    char *text = file_text(RUNBOOK);
+    size_t found = 0;
+    for (const char *at = text; (at = strstr(at, "signup_")) != NULL; found++) {
+        char name[96];
+        size_t len = strspn(at, "abcdefghijklmnopqrstuvwxyz0123456789_");
+        assert_true(len < sizeof name);
+        memcpy(name, at, len);
+        name[len] = '\0';
+        if (!page_has(out.data, name))
+            fail_msg("operations.md speaks of %s, which is no metric", name);
+        at += len;
+    }
+    assert_in_range(found, 20, 200);
+    free(text);
+    buf_fini(&out);
+}
+
+static void test_runbook_alerts_are_rules(void **state)
+{
+    (void)state;
+    static const char fence[] = "```yaml\n";
+    char rules[8192];
+    char *text = file_text(RUNBOOK);
+    const char *from = strstr(text, fence);
+    assert_non_null(from);
+    (void)snprintf(rules, sizeof rules, "%s", from + strlen(fence));
+    free(text);
+    char *end = strstr(rules, "```");
+    assert_non_null(end);
+    *end = '\0';
+    char path[64];
+    file_make(path, rules);
+    int code = promtool_check("rules", path, "");
+    assert_int_equal(unlink(path), 0);
+    if (code == 127)
+        skip();
+    assert_int_equal(code, 0);
 }
 
 static void test_process(void **state)
@@ -156,6 +286,10 @@ int main(void)
         cmocka_unit_test(test_promtool_accepts),
         cmocka_unit_test(test_figures),
         cmocka_unit_test(test_every_counter),
+        cmocka_unit_test(test_alarm_for_letters),
+        cmocka_unit_test(test_unknown_backlog),
+        cmocka_unit_test(test_runbook_names_metrics_that_exist),
+        cmocka_unit_test(test_runbook_alerts_are_rules),
         cmocka_unit_test(test_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
