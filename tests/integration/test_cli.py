@@ -44,7 +44,7 @@ def test_usage_is_64(arguments):
     assert "signup-worker" in done.stderr and done.stdout == ""
 
 
-@pytest.mark.parametrize("command", ["run", "check", "migrate", "load", "config"])
+@pytest.mark.parametrize("command", ["run", "check", "migrate", "load", "replay", "config"])
 def test_help(command):
     """Every command explains itself on standard output with an example, and exits 0."""
     done = run(command, "--help")

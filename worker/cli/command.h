@@ -2,6 +2,7 @@
 #ifndef SIGNUP_CLI_COMMAND_H
 #define SIGNUP_CLI_COMMAND_H
 
+#include "signup/event/signup.h"
 #include "signup/kafka/config.h"
 #include "signup/ops/config.h"
 
@@ -43,6 +44,9 @@ int options_parse(int argc, char **argv, const char *help, int operands, const s
 /* config_load() with the rules of this program: property names are checked against the Kafka room, whose own check follows. Complaints
  * go to standard error. Secrets are taken out of the environment. Gives 0 or the exit code. */
 int config_open(const struct common_options *common, unsigned needs, struct config **out);
+
+/* What the configuration says about reading events; its texts are borrowed from `config`. */
+struct event_rules event_rules_from(const struct config *config);
 
 /* The Kafka room's view of the configuration; `properties` is calloc'ed, free() it. All else is borrowed from `config`. False: out of
  * memory. */

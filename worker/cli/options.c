@@ -1,13 +1,14 @@
 /* Options: --config and --help for all commands, their own beside them; and the reading of the configuration that follows. */
 #include "command.h"
 
+#include <assert.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
-#define OPTIONS_MAX 16
+#define OPTIONS_MAX 32
 #define OWN_FIRST 1000 /* getopt's values of a command's own options */
 
 extern char **environ;
@@ -17,7 +18,8 @@ int options_parse(int argc, char **argv, const char *help, int operands, const s
 {
     struct option options[OPTIONS_MAX + 3] = {{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}};
     *common = (struct common_options){0};
-    for (size_t i = 0; i < own_count && i < OPTIONS_MAX; i++)
+    assert(own_count <= OPTIONS_MAX);
+    for (size_t i = 0; i < own_count; i++)
         options[2 + i] = (struct option){own[i].name, own[i].has_value ? required_argument : no_argument, NULL,
                                          OWN_FIRST + (int)i};
     int got;
@@ -51,6 +53,20 @@ int options_parse(int argc, char **argv, const char *help, int operands, const s
         fprintf(stderr, "signup-worker %s: something is missing behind it", argv[0]);
     fprintf(stderr, "; see signup-worker %s --help\n", argv[0]);
     return EX_USAGE;
+}
+
+struct event_rules event_rules_from(const struct config *config)
+{
+    const char *list = config->defaults.list_number;
+    return (struct event_rules){
+        .country = config->defaults.country,
+        .list_number = list[0] ? slice_from_str(list) : SLICE_ABSENT,
+        .use_journeys = config->defaults.use_journeys,
+        .skip_journey_if_exists = config->defaults.skip_journey_if_exists,
+        .use_validation = config->validation.mode == CONFIG_VALIDATION_INLINE,
+        .topics = (const char *const *)config->kafka.topics.items,
+        .topic_count = config->kafka.topics.count,
+    };
 }
 
 bool kafka_config_from(const struct config *config, struct kafka_config *out, struct kafka_property **properties)

@@ -469,20 +469,6 @@ bool letters_load(const struct letters *letters, size_t nth, struct arena *arena
 
 /* ------------------------------------------------------------------ life */
 
-static void rules_fill(const struct config *config, struct event_rules *rules)
-{
-    const char *list = config->defaults.list_number;
-    *rules = (struct event_rules){
-        .country = config->defaults.country,
-        .list_number = list[0] ? slice_from_str(list) : SLICE_ABSENT,
-        .use_journeys = config->defaults.use_journeys,
-        .skip_journey_if_exists = config->defaults.skip_journey_if_exists,
-        .use_validation = config->validation.mode == CONFIG_VALIDATION_INLINE,
-        .topics = (const char *const *)config->kafka.topics.items,
-        .topic_count = config->kafka.topics.count,
-    };
-}
-
 static bool ids_fill(struct letters *letters)
 {
     const struct replay_strings *ids = &letters->options->event_ids;
@@ -503,7 +489,7 @@ struct letters *letters_create(const struct config *config, const struct replay_
     letters->options = options;
     bool spooled = spool_init(&letters->spool);
     arena_init(&letters->arena, SIZE_MAX);
-    rules_fill(config, &letters->rules);
+    letters->rules = event_rules_from(config);
     event_prepare();
     if (spooled && ids_fill(letters))
         return letters;

@@ -259,19 +259,6 @@ static bool kafka_open(struct service *service)
     return false;
 }
 
-static void rules_fill(const struct config *config, struct event_rules *rules)
-{
-    *rules = (struct event_rules){
-        .country = config->defaults.country,
-        .list_number = config->defaults.list_number[0] ? slice_from_str(config->defaults.list_number) : SLICE_ABSENT,
-        .use_journeys = config->defaults.use_journeys,
-        .skip_journey_if_exists = config->defaults.skip_journey_if_exists,
-        .use_validation = config->validation.mode == CONFIG_VALIDATION_INLINE,
-        .topics = (const char *const *)config->kafka.topics.items,
-        .topic_count = config->kafka.topics.count,
-    };
-}
-
 static enum on_billing on_billing_from(const struct config *config)
 {
     switch ((enum config_on_billing)config->validation.on_billing_error) {
@@ -322,7 +309,7 @@ static bool pipeline_open(struct service *service)
     const struct config *config = service->config;
     struct pipeline_config out;
     pipeline_config_defaults(&out);
-    rules_fill(config, &out.rules);
+    out.rules = event_rules_from(config);
     out.policy = config->policy.table;
     patience_fill(config, &out);
     bounds_fill(config, &out);

@@ -111,6 +111,7 @@ static void ledger_fill(const struct service *service, struct ops_snapshot *snap
     struct ledger_status ledger;
     ledger_status(service->ledger, &ledger);
     bool up = ledger.condition == LEDGER_CONDITION_UP;
+    snapshot->ledger_forgotten = ledger.forgotten;
     const char *why = ledger.why[0] ? ledger.why : "connecting";
     server_add(snapshot, (struct snapshot_server){.name = "postgres",
                                                   .connected = up,

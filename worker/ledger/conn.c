@@ -335,10 +335,14 @@ void conn_on_socket(struct conn *conn, int status)
     }
     if (!wire_read(conn) || (conn->state != CONN_READY && conn->state != CONN_PREPARING))
         return;
-    if (status < 0) /* an error that libpq has not seen: libuv has stopped watching */
-        conn_fail(conn, false, uv_strerror(status));
-    else
+    if (status >= 0) {
         wire_flush(conn);
+        return;
+    }
+    /* An error that libpq has not acted on, and libuv has stopped watching. The server's own words, where it has sent some, say more. */
+    char why[LEDGER_ERROR_BYTES];
+    wire_error_text(conn, NULL, why, sizeof why);
+    conn_fail(conn, false, PQerrorMessage(conn->pg)[0] ? why : uv_strerror(status));
 }
 
 /* ------------------------------------------------------------------ beginning and end */

@@ -108,6 +108,12 @@ struct conn {
     bool broken; /* conn_fail() at the next kick */
     bool broken_refused;
     bool durability_warned;
+
+    /* The last record that the server has confirmed: after a failover it shows whether the ledger has forgotten. */
+    char last_event_id[256]; /* "": none yet */
+    struct claim_token last_token;
+    wall_us_t last_at;
+    uint64_t forgotten; /* times that it had */
 };
 
 /* False: the dsn or the schema cannot be used. Starts at once. */
@@ -126,6 +132,8 @@ struct conn_statement {
 void conn_send(struct conn *conn, struct conn_request *request, const struct conn_statement *statements, size_t count);
 /* Gives the connection up: `why` becomes the reason. One turn later. */
 void conn_give_up(struct conn *conn, const char *why);
+/* The server has confirmed this record. */
+void conn_remember(struct conn *conn, struct slice event_id, struct claim_token token);
 /* A statement has been answered well: the backoff starts anew. */
 void conn_praise(struct conn *conn);
 

@@ -323,6 +323,7 @@ void ledger_status(const struct ledger *ledger, struct ledger_status *out)
         .losses = ledger->conn.losses,
         .statements = ledger->conn.answered,
         .retries = ledger->queue.retries,
+        .forgotten = ledger->conn.forgotten,
         .bisections = ledger->queue.bisections,
         .pending = ledger->queue.jobs,
     };

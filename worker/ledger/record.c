@@ -457,6 +457,13 @@ static void record_complete(struct job *job, enum ledger_result result)
 {
     struct record_op *op = job->op;
     CRASH_POINT_IF(AFTER_RECORD, result == LEDGER_OK);
+    for (size_t i = op->count; result == LEDGER_OK && i-- > 0;) {
+        const struct record_item *it = op->items[i];
+        if (it->answer == RECORD_DONE && it->state != RECORD_RELEASED) {
+            conn_remember(job->queue->conn, it->event_id, it->token);
+            break;
+        }
+    }
     op->done(op, result);
 }
 

@@ -68,6 +68,29 @@ static void session_ready(struct conn *conn)
     conn->events->ready(conn->ctx);
 }
 
+void conn_remember(struct conn *conn, struct slice event_id, struct claim_token token)
+{
+    if (event_id.len >= sizeof conn->last_event_id)
+        return;
+    memcpy(conn->last_event_id, event_id.ptr, event_id.len);
+    conn->last_event_id[event_id.len] = '\0';
+    conn->last_token = token;
+    conn->last_at = clock_wall_now();
+}
+
+/* The events are in the topic still, but their offsets are committed: only a person can decide to read them again. */
+static void tell_forgotten(struct conn *conn)
+{
+    char at[WALL_TEXT_MS_BYTES];
+    wall_format_utc_ms(conn->last_at, at);
+    LOG_AT(LOG_ERROR, "ledger",
+           "the ledger has forgotten records that it had confirmed (a failover to a copy that was behind, or a restored backup): "
+           "set the offsets of the consumer group back to before the loss and read again; what is in the ledger is not repeated",
+           LOG_STR("server", conn->server), LOG_STR("confirmed_until", at));
+    conn->forgotten++;
+    conn->last_event_id[0] = '\0';
+}
+
 static void on_look(struct conn_request *request, const PGresult *result)
 {
     struct conn *conn = conn_of(request, offsetof(struct conn, look));
@@ -84,6 +107,8 @@ static void on_look(struct conn_request *request, const PGresult *result)
         return;
     }
     warn_once_of_durability(conn, result_bool(result, 0, 1), result_bool(result, 0, 2));
+    if (!result_bool(result, 0, 4))
+        tell_forgotten(conn);
     if (conn->pooled)
         session_ready(conn);
 }
@@ -108,7 +133,10 @@ static bool send_settings(struct conn *conn)
 static bool send_look(struct conn *conn)
 {
     conn->look.done = on_look;
-    if (!PQsendQueryParams(conn->pg, conn->texts.text[SQL_LOOK], 0, NULL, NULL, NULL, NULL, 1))
+    const char *values[] = {conn->last_event_id[0] ? conn->last_event_id : NULL, (const char *)conn->last_token.bytes};
+    const int lengths[] = {0, sizeof conn->last_token.bytes};
+    const int formats[] = {0, 1};
+    if (!PQsendQueryParams(conn->pg, conn->texts.text[SQL_LOOK], 2, NULL, values, lengths, formats, 1))
         return false;
     wire_sync(conn, &conn->look);
     return true;

@@ -27,6 +27,9 @@
  * the contact go behind it, and the parked ones before it need not wait for it. In the index of the open events those with a place come
  * first, so that the first row found decides.
  *
+ * joined: a record that is settled by a parked row is answered for by it from now on, also when that event dies: read again, it is not a new
+ * beginning.
+ *
  * A position among the sources is answered for by whoever published the event again, in any state of the row. And a record that once met a
  * foreign event under its id has a row of its own, named by its position: that one answers for it for ever, also when the foreign event
  * has died since and its id would be free (RULE_BY_POSITION).
@@ -43,7 +46,7 @@
 
 static const char claim_text[] =
     "WITH judged AS MATERIALIZED ("
-    " SELECT s.ord, s.event_id, s.topic, s.partition, s.\"offset\", s.phone, s.list, s.digest, s.token,"
+    " SELECT s.ord, s.event_id, s.topic, s.partition, s.\"offset\", s.phone, s.list, s.digest, s.token, s.joins,"
     "  CASE WHEN s.rule NOT IN ('n', 't') THEN s.rule"
     "       WHEN s.phone IS NULL OR s.list IS NULL THEN 'g'"
     "       ELSE coalesce((SELECT CASE WHEN o.park_order IS NOT NULL THEN 'p' WHEN s.rule = 'n' THEN 'b' END"
@@ -51,7 +54,7 @@ static const char claim_text[] =
     "                      WHERE o.phone_number = s.phone AND o.list_number = s.list AND o.state IN ('claimed', 'parked')"
     "                        AND o.event_id <> s.event_id AND (o.state = 'parked' OR o.lease_until > now())"
     "                      ORDER BY o.park_order LIMIT 1), 'g') END AS answer"
-    " FROM (SELECT i.*,"
+    " FROM (SELECT i.*, coalesce(e.state = 'parked' AND NOT e.own_position AND NOT e.in_sources, false) AS joins,"
     "   CASE WHEN e.state IS NULL THEN 'n'"
     "        WHEN e.in_sources THEN 's'"
     "        WHEN e.state <> 'claimed' AND e.own_position THEN 's'"
@@ -112,6 +115,11 @@ static const char claim_text[] =
     "   || ' has the same event_id but says something else; it was not sent'"
     " FROM judged j WHERE j.answer = 'd' ORDER BY j.ord"
     " ON CONFLICT (event_id, message) WHERE code = 'duplicate_differs' DO NOTHING"
+    "), joined AS ("
+    " UPDATE {schema}.event e SET sources = array_append(e.sources,"
+    "   (SELECT j.topic || ':' || j.partition || ':' || j.\"offset\" FROM judged j WHERE j.event_id = e.event_id))"
+    " WHERE e.event_id = ANY (ARRAY(SELECT j.event_id FROM judged j WHERE j.joins AND j.answer IN ('s', 'd')))"
+    "  AND e.state || '' = 'parked'"
     ") SELECT j.event_id, j.answer::\"char\", false, 0, NULL::interval FROM judged j WHERE j.answer NOT IN ('g', 'p')"
     " UNION ALL SELECT t.event_id, (CASE WHEN t.park_order IS NULL THEN 'g' ELSE 'p' END)::\"char\", t.maybe_sent, t.attempts, t.age"
     " FROM taken t";
@@ -213,11 +221,15 @@ static const char release_text[] =
     "  AND e.token = ($2::uuid[])[array_position($1::text[], e.event_id)]"
     " RETURNING e.event_id";
 
+/* A lease that is over is taken up again by its own token, unless another event of the contact is in work by now. */
 static const char extend_text[] =
     "UPDATE {schema}.event e SET lease_until = now() + $4::int8 * interval '1 microsecond',"
     "  maybe_sent = e.maybe_sent OR ($3::bool[])[array_position($1::text[], e.event_id)]"
     " WHERE e.event_id = ANY ($1::text[]) AND e.state || '' IN ('claimed', 'parked') AND e.lease_until IS NOT NULL"
     "  AND e.token = ($2::uuid[])[array_position($1::text[], e.event_id)]"
+    "  AND (e.lease_until > now() OR NOT EXISTS (SELECT FROM {schema}.event o"
+    "   WHERE o.phone_number = e.phone_number AND o.list_number = e.list_number AND o.state IN ('claimed', 'parked')"
+    "    AND o.event_id <> e.event_id AND o.lease_until > now()))"
     " RETURNING e.event_id";
 
 /* $4: bytes of payloads that the taker has room for; one letter is always given. The token of the record stays, so that a record whose answer
@@ -361,9 +373,12 @@ static const char session_text[] =
 /* Through a pooler: settings of this transaction only, in the same segment before the statement. */
 static const char session_local_text[] = "SELECT " COMMON_SETTINGS("true");
 
+/* $1, $2: the last record that was confirmed to us. Commits survive in their order: if this one is there, all are. */
 static const char look_text[] =
     "SELECT coalesce(max(v.version), 0), current_setting('fsync')::bool, current_setting('synchronous_commit') <> 'off',"
-    "  current_setting('transaction_read_only')::bool"
+    "  current_setting('transaction_read_only')::bool,"
+    "  $1::text IS NULL OR EXISTS (SELECT FROM {schema}.event x"
+    "   WHERE x.event_id = $1::text AND NOT (x.state = 'claimed' AND x.token = $2::uuid))"
     " FROM {schema}.schema_version v";
 
 static const struct {

@@ -32,6 +32,9 @@
     G("gauge", "signup_dead_letter_alarm",                                                                   \
       "1 while dead letters cannot be published, or one has waited in the ledger for minutes",               \
       snapshot_letters_alarm(s))                                                                             \
+    G("counter", "signup_ledger_forgotten_total",                                                            \
+      "times that the ledger did not know records that it had confirmed: a failover lost them",              \
+      s->ledger_forgotten)                                                                                   \
     G("gauge", "signup_lanes", "contacts with events in memory", s->status.lanes)                            \
     G("gauge", "signup_memory_bytes", "memory of events under way", s->status.memory_bytes)                  \
     G("gauge", "signup_oldest_unfinished_seconds", "age of the oldest event in memory, 0 for none",          \

@@ -68,6 +68,7 @@ struct ledger_status {
     uint64_t losses;     /* connections given up */
     uint64_t statements; /* answered */
     uint64_t retries;    /* statements repeated: deadlock, lock timeout, serialization */
+    uint64_t forgotten;  /* times that a new connection's server did not know what was confirmed before */
     uint64_t bisections; /* batches split because a row was refused */
     size_t pending;      /* operations not yet completed */
 };

@@ -57,6 +57,7 @@ struct ops_snapshot {
     size_t reason_count;
     struct snapshot_server servers[SNAPSHOT_SERVERS_MAX];
     size_t server_count;
+    uint64_t ledger_forgotten; /* times that the ledger did not know what it had confirmed */
     const struct pipeline_counters *counters;
     struct pipeline_status status;
     const struct snapshot_partition *partitions;
