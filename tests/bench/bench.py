@@ -9,18 +9,19 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SCENARIOS = ("cleartext", "tls", "latency", "sim", "stages")
+SCENARIOS = ("cleartext", "tls", "latency", "outage", "sim", "stages")
 PROGRAMS = ("signup-worker", "contacts-sim", "contacts-sim-load", "kafka-tool", "sim-run")
 EX_USAGE, EX_UNAVAILABLE = 64, 69
 
 ABOUT = """\
 Measures the worker against a private Apache Kafka, a private PostgreSQL and the contacts simulator, all on
-this machine, and prints medians. Nothing is left running. About seven minutes, in which nothing else should run."""
+this machine, and prints medians. Nothing is left running. About ten minutes, in which nothing else should run."""
 MORE = """\
 scenarios:
   cleartext   a backlog drained, single upserts over HTTP/1.1
   tls         the same over TLS
   latency     every answer of the API takes 50 ms, 256 calls in flight: how near the ceiling of 5,120/s
+  outage      a million events queued while the API refuses everything for half a minute, then takes it again
   sim         seeds per second of the simulation
   stages      the contacts simulator alone: how far it is from being the bottleneck
 

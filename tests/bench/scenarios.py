@@ -33,6 +33,10 @@ SLOWEST_EVENTS_PER_SECOND = 500
 STATUS_INTERVAL_S = 0.1
 LATENCY_INTERVAL_S = 0.05
 LOAD_REQUESTS = 200000
+OUTAGE_EVENTS = 1000000
+OUTAGE_S = 30
+OUTAGE_RUNS = 2
+AFTER_OUTAGE_EVENTS = 150000
 NOISE = 0.05 # share of the machine that others may use before a run is remarked upon
 
 
@@ -326,6 +330,82 @@ def run_latency(options, servers, name):
     return result, wrong
 
 
+# --- an outage ---
+
+def accepted_now(worker):
+    status, text = worker.get("/status")
+    assert status == 200, text
+    return {name: int(value) for name, value in re.findall(r'"(accepted|dead|parked|calls)":(\d+)', text)}
+
+
+def outage_run(servers, topic, folder, label):
+    """One run; returns ({quantity: value}, what was wrong)."""
+    servers.sim.fresh()
+    servers.sim.latency(0)
+    servers.sim.fault({"kind": "answer", "status": 500, "code": "internal_error", "error": "down", "apply": False}, op="any")
+    with servers.fresh_ledger() as ledger:
+        worker = make_worker(servers, topic, ledger, False, folder)
+        samples = []
+        try:
+            worker.start(ready=False)
+            worker.wait_not_ready(reason="contacts_api")
+            before, began = machine.cpu_us(worker.process.pid), time.monotonic()
+            calls = accepted_now(worker)["calls"]
+            wait_until(lambda: progress(f"{label}{time.monotonic() - began:>6.0f} s of {OUTAGE_S}") or
+                       time.monotonic() - began >= OUTAGE_S, OUTAGE_S + 10, "the end of the outage", interval=0.5)
+            idle_cpu = (machine.cpu_us(worker.process.pid) - before) / 1e6 / (time.monotonic() - began)
+            down_rss, down = machine.peak_rss_bytes(worker.process.pid), accepted_now(worker)
+            servers.sim.clear_faults()
+            returned = time.monotonic()
+
+            def enough():
+                samples.append((time.monotonic(), accepted_now(worker)["accepted"]))
+                progress(f"{label}{samples[-1][1]:>10,} accepted")
+                return samples[-1][1] >= AFTER_OUTAGE_EVENTS
+            wait_until(enough, 60 + AFTER_OUTAGE_EVENTS / SLOWEST_EVENTS_PER_SECOND, lambda: f"recovery: {samples[-1:]}",
+                       interval=STATUS_INTERVAL_S)
+            rss, end = machine.peak_rss_bytes(worker.process.pid), accepted_now(worker)
+            status = worker.stop()
+        finally:
+            if worker.is_running():
+                worker.kill()
+        twice = servers.sim.stats()["enrolled_more_than_once"]
+    steady = (samples[-1][1] - samples[len(samples) // 2][1]) / (samples[-1][0] - samples[len(samples) // 2][0])
+    back = next(t1 for (t0, n0), (t1, n1) in zip(samples, samples[1:]) if n1 > n0 and (n1 - n0) / (t1 - t0) >= 0.9 * steady)
+    first = next(t for t, n in samples if n)
+    wrong = [f"{what}: {is_}, not {should} (log: {worker.log})" for what, is_, should in (
+        ("events that died of the outage", end["dead"], 0), ("accepted while the API was away", down["accepted"], 0),
+        ("contacts enrolled more than once", twice, 0), ("exit status of the worker", status, 0)) if is_ != should]
+    return {"calls": (down["calls"] - calls) / OUTAGE_S, "idle": 100 * idle_cpu, "down_rss": down_rss / 1024 / 1024,
+            "rss": rss / 1024 / 1024, "first": first - returned, "back": back - returned, "steady": steady}, wrong
+
+
+def run_outage(options, servers, name):
+    figures = {"down_rss": Figure("worker, peak memory while the API is away", "MiB", 1, ("<=", 128)),
+               "rss": Figure("worker, peak memory up to the end", "MiB", 1, ("<=", 128)),
+               "first": Figure("from the return to the first accepted event", "s", 1),
+               "back": Figure("from the return to 90 % of the throughput", "s", 1, ("<=", 5)),
+               "steady": Figure("throughput afterwards", "events/s"),
+               "calls": Figure("calls a second while the API is away", "calls/s", 2, ("<=", 1)),
+               "idle": Figure("processor meanwhile", "% of a core", 1)}
+    runs = min(options.runs, OUTAGE_RUNS)
+    result, wrong = Result(f"{OUTAGE_EVENTS:,} events queued, the API answers nothing but 500 for {OUTAGE_S} s, then as usual, "
+                           f"{runs} run{'s' if runs > 1 else ''}", list(figures.values())), []
+    topic = servers.backlog(OUTAGE_EVENTS)
+    for run in range(1, runs + 1):
+        label = f"{name:<10} run {run}/{runs}"
+        folder = servers.folder / f"run-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        values, complaints = outage_run(servers, topic, folder, label)
+        wrong += [f"{name}, run {run}: {complaint}" for complaint in complaints]
+        result.add({figures[key].name: value for key, value in values.items()})
+        done_line(f"{label}  {values['down_rss']:>6.1f} MiB  {values['calls']:.2f} calls/s  back in {values['back']:.1f} s"
+                  f"  {values['steady']:>8,.0f} events/s")
+        if not complaints:
+            shutil.rmtree(folder, ignore_errors=True)
+    return result, wrong
+
+
 # --- programs that measure themselves ---
 
 def rate_of(command, pattern):
@@ -393,7 +473,7 @@ def runs_text(options):
     return f"{options.runs} run{'s' if options.runs > 1 else ''}"
 
 
-RUNNERS = {"cleartext": run_backlog, "tls": run_backlog, "latency": run_latency, "sim": run_sim, "stages": run_stages}
+RUNNERS = {"cleartext": run_backlog, "tls": run_backlog, "latency": run_latency, "outage": run_outage, "sim": run_sim, "stages": run_stages}
 
 
 def run_all(options, folder):
