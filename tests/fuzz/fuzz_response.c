@@ -177,6 +177,29 @@ static void check_upsert(const struct answer *answer, const json_t *root, size_t
     arena_fini(&arena);
 }
 
+/* Read back: on the list only of a contact that was found, active only of one on the list, and a date that may stand in a warning. */
+static void check_read(const struct answer *answer, const json_t *root)
+{
+    struct arena arena;
+    struct read_call call = {.phone_number = SLICE_LITERAL("+13125550123"), .list_number = SLICE_LITERAL("+18335550100")};
+    arena_init(&arena, ARENA_BYTES);
+    call.arena = &arena;
+    response_read_contact(answer, &call);
+    bool success = answer->status >= 200 && answer->status <= 299;
+    const char *phone = json_string_value(json_object_get(root, "phone_number"));
+    REQUIRE(!call.found || (success && phone && strcmp(phone, "+13125550123") == 0));
+    REQUIRE(!call.on_list || call.found);
+    REQUIRE(!call.active || call.on_list);
+    REQUIRE(!slice_present(call.signup_date) || (call.on_list && call.signup_date.len <= 40));
+    if (slice_present(call.signup_date))
+        check_text(call.signup_date);
+    REQUIRE(!call.outcome.maybe_sent);
+    bool not_found = answer->status == 404 && strcmp(call.outcome.code, "not_found") == 0;
+    REQUIRE((call.outcome.cls == OUTCOME_ACCEPTED) == (call.found || not_found));
+    check_text(slice_from_str(call.outcome.message));
+    arena_fini(&arena);
+}
+
 static void check_same(const struct outcome *a, const struct outcome *b)
 {
     REQUIRE(a->cls == b->cls && a->maybe_sent == b->maybe_sent && a->retry_after_us == b->retry_after_us);
@@ -243,6 +266,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_upsert(&answer, root, ARENA_BYTES, &outcome);
     check_upsert(&answer, root, size % 7 * 64, &small); /* memory that runs out changes no outcome */
     check_same(&outcome, &small);
+    check_read(&answer, root);
     response_read_error(&answer, "disbelieved", &refused);
     check_outcome(&answer, root, &refused, false);
     REQUIRE(!response_has_array(&answer, "contacts") || json_is_array(json_object_get(root, "contacts")));

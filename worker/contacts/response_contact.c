@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define DATE_BYTES_MAX 40
+#define DIGITS_MAX 6 /* microseconds; a longer run reads like a phone number */
 
 /* Our codes for a 2xx that is not believed. */
 #define CODE_BROKEN "broken_body"
@@ -25,14 +26,18 @@ static bool text_is(const json_t *value, struct slice text)
     return json_is_string(value) && slice_equal(own, text);
 }
 
-/* A text that may be a date, and nothing that could break a warning: it is written into one. */
+/* A text that may be a date, and nothing that could break a warning, or be a phone number: it is written into one. */
 static bool looks_like_a_date(struct slice text)
 {
-    if (!text.len || text.len > DATE_BYTES_MAX)
+    size_t digits = 0; /* in a row */
+    if (text.len < sizeof "2025-03-15" - 1 || text.len > DATE_BYTES_MAX || text.ptr[4] != '-' || text.ptr[7] != '-')
         return false;
-    for (size_t i = 0; i < text.len; i++)
-        if (!text.ptr[i] || !strchr("0123456789-:.+TtZz ", text.ptr[i]))
+    for (size_t i = 0; i < text.len; i++) {
+        bool digit = text.ptr[i] >= '0' && text.ptr[i] <= '9';
+        digits = digit ? digits + 1 : 0;
+        if (digits > DIGITS_MAX || (!digit && (!text.ptr[i] || !strchr("-:.+TtZz ", text.ptr[i]))))
             return false;
+    }
     return true;
 }
 

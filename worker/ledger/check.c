@@ -10,11 +10,13 @@ static const char settings_sql[] = "SELECT current_setting('fsync'), current_set
 
 /* What the worker does to the tables and to the sequence. */
 static const char privileges_sql[] =
-    "SELECT has_schema_privilege($1, 'USAGE') AND bool_and(CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'USAGE')"
+    "SELECT has_schema_privilege($1, 'USAGE') AND bool_and(CASE WHEN c.relkind = 'S' THEN "
+    "has_sequence_privilege(c.oid, 'USAGE')"
     " ELSE has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') AND"
     "  (c.relname NOT IN ('event', 'phone_validation') OR has_table_privilege(c.oid, 'UPDATE')) END)"
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE n.nspname = $1 AND c.relname IN ('event', 'warning', 'attempt', 'phone_validation', 'park_order')";
+    " WHERE n.nspname = $1 AND c.relname IN ('event', 'warning', 'attempt', 'phone_validation', "
+    "'park_order')";
 
 static enum ledger_verdict check_privileges(struct direct *direct, char *line)
 {
@@ -23,11 +25,11 @@ static enum ledger_verdict check_privileges(struct direct *direct, char *line)
     PGresult *result = direct_run(direct, privileges_sql, 1, values, &verdict);
     if (result && PQgetvalue(result, 0, 0)[0] != 't') {
         verdict = LEDGER_VERDICT_REFUSED;
-        snprintf(
-            line, LEDGER_ERROR_BYTES,
-            "PostgreSQL at %s: user \"%s\" may not read and write schema \"%s\": grant USAGE on it, SELECT, INSERT, UPDATE on its "
-            "tables, and USAGE on its sequence",
-            direct->server, PQuser(direct->pg), direct->schema);
+        snprintf(line, LEDGER_ERROR_BYTES,
+                 "PostgreSQL at %s: user \"%s\" may not read and write schema \"%s\": grant USAGE on it, "
+                 "SELECT, INSERT, UPDATE on its "
+                 "tables, and USAGE on its sequence",
+                 direct->server, PQuser(direct->pg), direct->schema);
     }
     PQclear(result);
     return verdict;

@@ -44,9 +44,9 @@ const char *conn_state_str(enum conn_state state);
  * durable, or failed, as the result's status says. */
 struct conn_request {
     struct conn_request *next;
-    PGresult *result;    /* the first error, else that of the statement that was asked for */
-    unsigned results;    /* seen so far */
-    unsigned settings;   /* results before the one that is kept */
+    PGresult *result;  /* the first error, else that of the statement that was asked for */
+    unsigned results;  /* seen so far */
+    unsigned settings; /* results before the one that is kept */
     void (*done)(struct conn_request *request, const PGresult *result);
 };
 
@@ -109,7 +109,8 @@ struct conn {
     bool broken_refused;
     bool durability_warned;
 
-    /* The last record that the server has confirmed: after a failover it shows whether the ledger has forgotten. */
+    /* The last record that the server has confirmed: after a failover it shows whether the ledger has
+     * forgotten. */
     char last_event_id[256]; /* "": none yet */
     struct claim_token last_token;
     wall_us_t last_at;
@@ -128,8 +129,10 @@ struct conn_statement {
     enum sql_id id;
     const struct params *params;
 };
-/* Sends statements in a segment of their own, which is one transaction; the answer is that of the first. Only in CONN_READY. */
-void conn_send(struct conn *conn, struct conn_request *request, const struct conn_statement *statements, size_t count);
+/* Sends statements in a segment of their own, which is one transaction; the answer is that of the first. Only
+ * in CONN_READY. */
+void conn_send(struct conn *conn, struct conn_request *request, const struct conn_statement *statements,
+               size_t count);
 /* Gives the connection up: `why` becomes the reason. One turn later. */
 void conn_give_up(struct conn *conn, const char *why);
 /* The server has confirmed this record. */

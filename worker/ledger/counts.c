@@ -1,4 +1,5 @@
-/* What waits in the ledger, counted for the metrics: two chains of statements, each of which counts a slice and is followed by the next. */
+/* What waits in the ledger, counted for the metrics: two chains of statements, each of which counts a slice
+ * and is followed by the next. */
 #include "job.h"
 #include "result.h"
 

@@ -1,4 +1,5 @@
-/* Parked events that are due: taken up under a lease, in the order of their contacts, as the records they were. */
+/* Parked events that are due: taken up under a lease, in the order of their contacts, as the records they
+ * were. */
 #include "job.h"
 #include "original.h"
 #include "result.h"
@@ -11,7 +12,8 @@ enum { DUE_MAYBE_SENT = ORIGINAL_COLUMNS, DUE_ATTEMPTS, DUE_AGE, DUE_NEXT_US, DU
 
 enum sql_id job_due_statement(const struct job_queue *queue, const struct due_take_op *op)
 {
-    bool lost = queue->due_lost && memcmp(queue->due_lost_token.bytes, op->token.bytes, sizeof op->token.bytes) == 0;
+    bool lost =
+        queue->due_lost && memcmp(queue->due_lost_token.bytes, op->token.bytes, sizeof op->token.bytes) == 0;
     return lost ? SQL_DUE_AGAIN : SQL_DUE_TAKE;
 }
 

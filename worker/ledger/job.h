@@ -21,8 +21,8 @@ struct job_methods {
     const char *name;
     /* Writes the parameters of `piece`, in the order of its items. */
     void (*encode)(const struct piece *piece, struct params *params, struct buf *scratch);
-    /* Writes the parameters of a second statement, which goes with the first in one transaction and whose answer is not read, and gives
-     * true; NULL: never one. */
+    /* Writes the parameters of a second statement, which goes with the first in one transaction and whose
+     * answer is not read, and gives true; NULL: never one. */
     bool (*follow)(const struct piece *piece, enum sql_id *sql, struct params *params);
     /* Reads the answer of a piece. May start further pieces of the same job. */
     void (*decode)(struct piece *piece, const PGresult *result);

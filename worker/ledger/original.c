@@ -16,7 +16,8 @@ bool original_column(const PGresult *result, int row, int column, struct arena *
     return slice_present(*out) == slice_present(value);
 }
 
-bool original_read(const PGresult *result, int row, struct arena *arena, struct slice *event_id, struct record *record)
+bool original_read(const PGresult *result, int row, struct arena *arena, struct slice *event_id,
+                   struct record *record)
 {
     struct slice headers = result_slice(result, row, ORIGINAL_HEADERS);
     if (slice_present(headers) && headers.len) { /* the first byte is the version of jsonb's binary form */
@@ -25,9 +26,12 @@ bool original_read(const PGresult *result, int row, struct arena *arena, struct 
     }
     record->partition = result_int4(result, row, ORIGINAL_PARTITION);
     record->offset = result_int8(result, row, ORIGINAL_OFFSET);
-    record->timestamp_ms = PQgetisnull(result, row, ORIGINAL_TIMESTAMP_MS) ? -1 : result_int8(result, row, ORIGINAL_TIMESTAMP_MS);
+    record->timestamp_ms = PQgetisnull(result, row, ORIGINAL_TIMESTAMP_MS)
+                               ? -1
+                               : result_int8(result, row, ORIGINAL_TIMESTAMP_MS);
     return original_column(result, row, ORIGINAL_EVENT_ID, arena, event_id) &&
            original_column(result, row, ORIGINAL_TOPIC, arena, &record->topic) &&
            original_column(result, row, ORIGINAL_KEY, arena, &record->key) &&
-           original_column(result, row, ORIGINAL_PAYLOAD, arena, &record->value) && headers_read(headers, arena, record);
+           original_column(result, row, ORIGINAL_PAYLOAD, arena, &record->value) &&
+           headers_read(headers, arena, record);
 }

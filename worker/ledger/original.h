@@ -1,4 +1,5 @@
-/* Reads the original record out of a row that was taken: its columns stand in one order in every statement that gives them. */
+/* Reads the original record out of a row that was taken: its columns stand in one order in every statement
+ * that gives them. */
 #ifndef SIGNUP_LEDGER_ORIGINAL_H
 #define SIGNUP_LEDGER_ORIGINAL_H
 
@@ -25,10 +26,11 @@ bool original_column(const PGresult *result, int row, int column, struct arena *
     __attribute__((warn_unused_result));
 
 /* False: the arena is full, or the headers are not of our writing. */
-bool original_read(const PGresult *result, int row, struct arena *arena, struct slice *event_id, struct record *record)
-    __attribute__((warn_unused_result));
+bool original_read(const PGresult *result, int row, struct arena *arena, struct slice *event_id,
+                   struct record *record) __attribute__((warn_unused_result));
 
-/* The bytes of originals that may be asked for: half of the arena's room, because blocks are rounded and headers grow when they are read. */
+/* The bytes of originals that may be asked for: half of the arena's room, because blocks are rounded and
+ * headers grow when they are read. */
 size_t original_room(const struct arena *arena);
 
 #endif

@@ -1,6 +1,7 @@
 /* Records: what is written of an event's end. Final and parked rows go with one statement, released ones with
  * another; rows that neither touched are asked for, because the answer of an earlier try may have been lost.
- * Behind the final ones of parked events follows, in the same transaction, what makes the contact's next one due.
+ * Behind the final ones of parked events follows, in the same transaction, what makes the contact's next one
+ * due.
  */
 #include "headers.h"
 #include "job.h"

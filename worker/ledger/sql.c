@@ -229,7 +229,7 @@ static const char extend_text[] =
     "  AND e.token = ($2::uuid[])[array_position($1::text[], e.event_id)]"
     "  AND (e.lease_until > now() OR NOT EXISTS (SELECT FROM {schema}.event o"
     "   WHERE o.phone_number = e.phone_number AND o.list_number = e.list_number AND o.state IN ('claimed', 'parked')"
-    "    AND o.event_id <> e.event_id AND o.lease_until > now()))"
+    "    AND o.event_id <> e.event_id AND o.lease_until > now() AND (o.park_order IS NULL OR o.state = 'parked')))"
     " RETURNING e.event_id";
 
 /* $4: bytes of payloads that the taker has room for; one letter is always given. The token of the record stays, so that a record whose answer

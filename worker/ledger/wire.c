@@ -77,8 +77,8 @@ static void arm_round_trip(struct conn *conn)
         uv_timer_stop(&conn->timer);
 }
 
-/* Of the results of one segment: the first error, which there is one of only, because what follows it is skipped; else the one that was asked
- * for. */
+/* Of the results of one segment: the first error, which there is one of only, because what follows it is
+ * skipped; else the one that was asked for. */
 static void keep_result(struct conn_request *request, PGresult *result)
 {
     bool error = PQresultStatus(result) == PGRES_FATAL_ERROR;
@@ -176,19 +176,21 @@ static int send_statement(struct conn *conn, const struct conn_statement *statem
 {
     const struct params *params = statement->params;
     if (conn->pooled)
-        return PQsendQueryParams(conn->pg, conn->texts.text[statement->id], params->count, NULL, params->values,
-                                 params->lengths, params->formats, 1);
-    return PQsendQueryPrepared(conn->pg, sql_name(statement->id), params->count, params->values, params->lengths,
-                               params->formats, 1);
+        return PQsendQueryParams(conn->pg, conn->texts.text[statement->id], params->count, NULL,
+                                 params->values, params->lengths, params->formats, 1);
+    return PQsendQueryPrepared(conn->pg, sql_name(statement->id), params->count, params->values,
+                               params->lengths, params->formats, 1);
 }
 
 static int send_settings(struct conn *conn)
 {
     const char *settings[] = {conn->statement_timeout, conn->lock_timeout};
-    return !conn->pooled || PQsendQueryParams(conn->pg, conn->texts.text[SQL_SESSION_LOCAL], 2, NULL, settings, NULL, NULL, 0);
+    return !conn->pooled ||
+           PQsendQueryParams(conn->pg, conn->texts.text[SQL_SESSION_LOCAL], 2, NULL, settings, NULL, NULL, 0);
 }
 
-void conn_send(struct conn *conn, struct conn_request *request, const struct conn_statement *statements, size_t count)
+void conn_send(struct conn *conn, struct conn_request *request, const struct conn_statement *statements,
+               size_t count)
 {
     assert(conn->state == CONN_READY);
     int sent = send_settings(conn);

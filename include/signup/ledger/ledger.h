@@ -77,7 +77,7 @@ void ledger_status(const struct ledger *ledger, struct ledger_status *out);
 /* What waits in the ledger, of all workers together. */
 struct ledger_counts_op {
     /* out, with LEDGER_OK. Counting ends soon after 1,000,000 of a kind. */
-    uint64_t parked;               /* those that are in work again among them, here and below */
+    uint64_t parked; /* those that are in work again among them, here and below */
     uint64_t parked_due;
     uint64_t dead_unpublished;     /* dead events whose letter is not known to be on the topic */
     int64_t oldest_parked_due_us;  /* how long the longest has been due, by the server's clock; -1: none is */
@@ -87,8 +87,9 @@ struct ledger_counts_op {
     int64_t parked_to; /* the ledger's own: how far it has counted */
     int64_t unpublished_to;
 };
-/* For the metrics, every some seconds: a look at two small indexes, in slices between which other statements go, some 50 ms for each
- * 100,000 rows in all. The completion contract is that of the port's operations (ports.h). */
+/* For the metrics, every some seconds: a look at two small indexes, in slices between which other statements
+ * go, some 50 ms for each 100,000 rows in all. The completion contract is that of the port's operations
+ * (ports.h). */
 enum port_status ledger_count(struct ledger *ledger, struct ledger_counts_op *op) PORT_MUST_CHECK;
 
 /* ---- for commands: these block; never call them on a running loop */

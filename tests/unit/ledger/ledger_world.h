@@ -119,7 +119,8 @@ static inline void world_start(void)
     assert_int_equal(ledger_migrate(&config, NULL, NULL, error), LEDGER_VERDICT_WELL);
 }
 
-/* Every handle is closed: nothing of the ledger is left on the loop. A test that failed may have left some: then it ends all the same. */
+/* Every handle is closed: nothing of the ledger is left on the loop. A test that failed may have left some:
+ * then it ends all the same. */
 static inline void world_stop(void)
 {
     for (double end = cluster_now() + 5; uv_run(&world.loop, UV_RUN_NOWAIT) && cluster_now() < end;)
@@ -303,7 +304,8 @@ static inline void on_due_taken(struct due_take_op *op, enum ledger_result resul
     answered(op->owner, result);
 }
 
-static inline void due_fill(struct due_take_op *op, struct arena *arena, size_t limit, int token, struct answer *answer)
+static inline void due_fill(struct due_take_op *op, struct arena *arena, size_t limit, int token,
+                            struct answer *answer)
 {
     *answer = (struct answer){0};
     *op = (struct due_take_op){.limit = limit,
@@ -315,7 +317,8 @@ static inline void due_fill(struct due_take_op *op, struct arena *arena, size_t 
 }
 
 /* Takes up to `limit` parked events under a lease of a minute. */
-static inline size_t due_take(struct peer *peer, struct due_take_op *op, struct arena *arena, size_t limit, int token)
+static inline size_t due_take(struct peer *peer, struct due_take_op *op, struct arena *arena, size_t limit,
+                              int token)
 {
     struct answer answer;
     due_fill(op, arena, limit, token, &answer);
@@ -327,8 +330,8 @@ static inline size_t due_take(struct peer *peer, struct due_take_op *op, struct 
     return op->count;
 }
 
-
-static inline enum record_answer record_taken_up(struct peer *peer, struct event *event, enum record_state state)
+static inline enum record_answer record_taken_up(struct peer *peer, struct event *event,
+                                                 enum record_state state)
 {
     record_fill(event, state);
     event->recording.taken_up = true;

@@ -178,9 +178,9 @@ static inline void cluster_follow(struct cluster *cluster, const struct cluster 
     char port[16];
     cluster_prepare(cluster);
     snprintf(port, sizeof port, "%d", primary->port);
-    const char *argv[] = {"pg_basebackup", "-h", primary->folder, "-p", port,   "-U", "postgres",
-                          "-D",            "data", "-R",          "-X", "stream", "-c", "fast",
-                          "-N",            NULL};
+    const char *argv[] = {
+        "pg_basebackup", "-h", primary->folder, "-p", port, "-U", "postgres", "-D", "data", "-R", "-X",
+        "stream",        "-c", "fast",          "-N", NULL};
     cluster_run(cluster, "basebackup.log", argv);
     cluster_launch(cluster);
 }

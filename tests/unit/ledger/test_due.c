@@ -1,4 +1,5 @@
-/* Parking: order within a contact, taking up, leases, lost answers, and the end of what was taken up; on a real PostgreSQL. */
+/* Parking: order within a contact, taking up, leases, lost answers, and the end of what was taken up; on a
+ * real PostgreSQL. */
 #include "ledger_world.h"
 
 static struct peer ours;
@@ -44,16 +45,17 @@ static const char *taken_ids(const struct due_take_op *op)
     size_t len = 0;
     text[0] = '\0';
     for (size_t i = 0; i < op->count; i++)
-        len += (size_t)snprintf(text + len, sizeof text - len, "%s%.*s", i ? "," : "", (int)op->events[i].event_id.len,
-                                op->events[i].event_id.ptr);
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%.*s", i ? "," : "",
+                                (int)op->events[i].event_id.len, op->events[i].event_id.ptr);
     return text;
 }
 
 static void parked_event_is_as_it_came(void **state)
 {
     (void)state;
-    static const struct record_header headers[] = {
-        {{"traceparent", 11}, {"00-\"ab\"", 7}}, {{"bin", 3}, {"\xff\x00\x01\x02", 4}}, {{"null", 4}, {NULL, 0}}};
+    static const struct record_header headers[] = {{{"traceparent", 11}, {"00-\"ab\"", 7}},
+                                                   {{"bin", 3}, {"\xff\x00\x01\x02", 4}},
+                                                   {{"null", 4}, {NULL, 0}}};
     struct event e;
     struct due_take_op op;
     event_init(&e, "e1", 5, A, 1);
@@ -85,9 +87,8 @@ static void parked_event_is_as_it_came(void **state)
     assert_true(taken->maybe_sent);
     assert_int_equal(taken->attempts, 4);
     assert_true(llabs(taken->age_us - 49 * 3600 * US_PER_S) < 60 * US_PER_S);
-    assert_sql("parked t t",
-               "SELECT concat_ws(' ', state, lease_until > now() + interval '50 s',"
-               " token = '4d000000-0000-0000-0000-000000000001') FROM signup.event");
+    assert_sql("parked t t", "SELECT concat_ws(' ', state, lease_until > now() + interval '50 s',"
+                             " token = '4d000000-0000-0000-0000-000000000001') FROM signup.event");
 }
 
 static void tombstone_stays_null(void **state)
@@ -168,7 +169,8 @@ static void contacts_go_in_their_order(void **state)
     }
     assert_int_equal(due_take(&ours, &op, &arena, 10, 70), 0);
     assert_true(op.next_due_in_us == -1);
-    assert_sql("0", "SELECT count(*) FROM signup.event WHERE park_order IS NOT NULL OR lease_until IS NOT NULL");
+    assert_sql("0",
+               "SELECT count(*) FROM signup.event WHERE park_order IS NOT NULL OR lease_until IS NOT NULL");
 }
 
 static void parked_again_keeps_its_place(void **state)
@@ -188,9 +190,9 @@ static void parked_again_keeps_its_place(void **state)
     e[0].recording.attempts = 2;
     assert_int_equal(record_filled(&ours, &e[0]), RECORD_DONE);
     assert_sql(place, "SELECT park_order FROM signup.event WHERE event_id = 'first'");
-    assert_sql("t 2 t",
-               "SELECT concat_ws(' ', due_at > now() + interval '250 s', attempts, lease_until IS NULL AND payload IS NOT NULL)"
-               " FROM signup.event WHERE event_id = 'first'");
+    assert_sql("t 2 t", "SELECT concat_ws(' ', due_at > now() + interval '250 s', attempts, lease_until IS "
+                        "NULL AND payload IS NOT NULL)"
+                        " FROM signup.event WHERE event_id = 'first'");
     /* The second is not taken, and not looked at before the first is due. */
     ASK("UPDATE signup.event SET due_at = now() WHERE event_id = 'second'");
     assert_int_equal(due_take(&theirs, &op, &arena, 10, 51), 0);
@@ -238,8 +240,8 @@ static void ended_lease_means_maybe_sent(void **state)
     assert_int_equal(record_taken_up(&ours, &e, RECORD_RELEASED), RECORD_REFUSED);
     e.token = token_of(51);
     assert_int_equal(record_taken_up(&theirs, &e, RECORD_ACCEPTED), RECORD_DONE);
-    assert_sql("accepted t f",
-               "SELECT concat_ws(' ', state, payload IS NULL AND headers IS NULL AND record_key IS NULL, maybe_sent) FROM signup.event");
+    assert_sql("accepted t f", "SELECT concat_ws(' ', state, payload IS NULL AND headers IS NULL AND "
+                               "record_key IS NULL, maybe_sent) FROM signup.event");
 }
 
 static void released_is_due_as_before(void **state)
@@ -258,8 +260,8 @@ static void released_is_due_as_before(void **state)
     for (int again = 0; again < 2; again++) /* the second time as after a lost answer */
         assert_int_equal(record_filled(&ours, &e), RECORD_DONE);
     assert_sql(before, "SELECT concat_ws(' ', due_at, park_order) FROM signup.event");
-    assert_sql("parked t 3",
-               "SELECT concat_ws(' ', state, token IS NULL AND lease_until IS NULL AND payload IS NOT NULL, attempts) FROM signup.event");
+    assert_sql("parked t 3", "SELECT concat_ws(' ', state, token IS NULL AND lease_until IS NULL AND payload "
+                             "IS NOT NULL, attempts) FROM signup.event");
     assert_int_equal(due_take(&theirs, &op, &arena, 10, 51), 1);
     assert_false(op.events[0].maybe_sent);
     assert_int_equal(op.events[0].attempts, 3);
@@ -292,8 +294,9 @@ static void extension_of_a_taken_up_event(void **state)
     assert_int_equal(ledger_port()->extend(ours.ledger, &lease), PORT_OK);
     world_wait(&answer.done, ANSWER_MS);
     assert_true(item.held);
-    assert_sql("parked t t",
-               "SELECT concat_ws(' ', state, lease_until > now() + interval '500 s', maybe_sent) FROM signup.event");
+    assert_sql(
+        "parked t t",
+        "SELECT concat_ws(' ', state, lease_until > now() + interval '500 s', maybe_sent) FROM signup.event");
 }
 
 /* A parked event that was brought back from the dead while a later one is on its way. */
@@ -430,7 +433,8 @@ static void age_counts_from_the_present_life(void **state)
 static void tries_are_numbered_on(void **state)
 {
     (void)state;
-    static struct attempt second = {.number = 2, .route = "read", .at = {1742049001000000}, .verdict = "retry"};
+    static struct attempt second = {
+        .number = 2, .route = "read", .at = {1742049001000000}, .verdict = "retry"};
     static struct attempt first = {
         .next = &second, .number = 1, .route = "upsert", .at = {1742049000000000}, .verdict = "retry"};
     struct event e;
@@ -478,7 +482,9 @@ static void wait_for_lock(void)
     struct cluster watcher = world.cluster;
     watcher.admin = NULL;
     double end = cluster_now() + 5;
-    while (strcmp(cluster_ask(&watcher, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"), "1") != 0) {
+    while (
+        strcmp(cluster_ask(&watcher, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"),
+               "1") != 0) {
         uv_run(&world.loop, UV_RUN_NOWAIT);
         assert_true(cluster_now() < end);
     }
@@ -618,7 +624,7 @@ static void poison_among_the_taken_up(void **state)
         items[i] = &first[i].recording;
     }
     first[3].signup.consent = SLICE_LITERAL("{\"text\":\"\\u0000\"}"); /* 22P05 */
-    first[6].signup.phone_number = (struct slice){"+1\xff", 3};       /* 22021, in the wake too */
+    first[6].signup.phone_number = (struct slice){"+1\xff", 3};        /* 22021, in the wake too */
     struct answer answer = {0};
     struct record_op record_op = {.items = items, .count = CONTACTS, .done = on_recorded, .owner = &answer};
     assert_int_equal(ledger_port()->record(ours.ledger, &record_op), PORT_OK);
@@ -691,8 +697,10 @@ static void crowd_behind_one_contact_gives_way(void **state)
     struct event e;
     struct due_take_op op;
     park(&e, "head", 1, A, 0);
-    ASK("INSERT INTO signup.event (event_id, topic, partition, \"offset\", state, phone_number, list_number, due_at, park_order, payload)"
-        " SELECT 'crowd-' || g, 'signups', 0, g, 'parked', '" A "', '+18885550000', now() - interval '1 min', 1000000 + g, 'x'"
+    ASK("INSERT INTO signup.event (event_id, topic, partition, \"offset\", state, phone_number, list_number, "
+        "due_at, park_order, payload)"
+        " SELECT 'crowd-' || g, 'signups', 0, g, 'parked', '" A
+        "', '+18885550000', now() - interval '1 min', 1000000 + g, 'x'"
         " FROM generate_series(1, 3000) g");
     park(&e, "other", 5000, B, 0);
     int looks = 0;
@@ -715,8 +723,8 @@ static void crowd_behind_one_contact_gives_way(void **state)
     assert_int_equal(due_take(&theirs, &op, &arena, 64, 99), 0);
 }
 
-/* Two workers take up, record and park again what is due until all is final: nobody has what another has, and each contact's events end in
- * their order. */
+/* Two workers take up, record and park again what is due until all is final: nobody has what another has, and
+ * each contact's events end in their order. */
 static void two_workers_drain_in_order(void **state)
 {
     (void)state;
@@ -780,14 +788,17 @@ static void plans_stay_near(void **state)
     ASK("VACUUM ANALYZE signup.event");
     peer_open(&fresh);
     assert_int_equal(due_take(&fresh, &op, &arena, 256, 1), 0);
-    ASK("INSERT INTO signup.event (event_id, topic, partition, \"offset\", state, phone_number, list_number, due_at, park_order, payload)"
+    ASK("INSERT INTO signup.event (event_id, topic, partition, \"offset\", state, phone_number, list_number, "
+        "due_at, park_order, payload)"
         " SELECT 'p' || g, 'signups', 0, g, 'parked', '+1' || g, '+18885550000',"
         " now() + (g - 30000) * interval '1 s', g, 'x' FROM generate_series(1, 60000) g");
     ASK("SELECT pg_stat_force_next_flush()");
     char scans[64];
     char fetched[64];
-    snprintf(scans, sizeof scans, "%s", ASK("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'event'"));
-    snprintf(fetched, sizeof fetched, "%s", ASK("SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'event'"));
+    snprintf(scans, sizeof scans, "%s",
+             ASK("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'event'"));
+    snprintf(fetched, sizeof fetched, "%s",
+             ASK("SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'event'"));
     for (int i = 0; i < 10; i++) {
         assert_int_equal(due_take(&fresh, &op, &arena, 256, 10 + i), 256);
         assert_true(op.next_due_in_us == 0);
@@ -795,11 +806,16 @@ static void plans_stay_near(void **state)
     }
     peer_close(&fresh);
     double end = cluster_now() + 10; /* the backend reports its counts when it leaves */
-    while (strcmp(ASK("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'signup-worker'"), "2") != 0)
+    while (strcmp(ASK("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'signup-worker'"),
+                  "2") != 0)
         assert_true(cluster_now() < end);
     assert_sql(scans, "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'event'");
-    /* 2560 taken: each found once as due and once to be written; behind them those with a lease are passed over, 11520 in all. */
-    assert_sql("t", "SELECT idx_tup_fetch - %s BETWEEN 5000 AND 25000 FROM pg_stat_user_tables WHERE relname = 'event'", fetched);
+    /* 2560 taken: each found once as due and once to be written; behind them those with a lease are passed
+     * over, 11520 in all. */
+    assert_sql(
+        "t",
+        "SELECT idx_tup_fetch - %s BETWEEN 5000 AND 25000 FROM pg_stat_user_tables WHERE relname = 'event'",
+        fetched);
 }
 
 /* ------------------------------------------------------------------ counts */
@@ -852,7 +868,8 @@ static void slices_miss_nothing(void **state)
     (void)state;
     struct ledger_counts_op op;
     ASK("INSERT INTO signup.event (event_id, topic, partition, \"offset\", state, due_at, park_order)"
-        " SELECT 'p' || g, 'signups', 0, g, 'parked', now() + (CASE WHEN g BETWEEN 15000 AND 45000 THEN 15000 ELSE g END - 50000)"
+        " SELECT 'p' || g, 'signups', 0, g, 'parked', now() + (CASE WHEN g BETWEEN 15000 AND 45000 THEN "
+        "15000 ELSE g END - 50000)"
         "   * interval '1 ms', g FROM generate_series(1, 70000) g");
     ASK("INSERT INTO signup.event (event_id, topic, partition, \"offset\", state, finished_at)"
         " SELECT 'd' || g, 'signups', 0, g, 'dead', now() - interval '1 s' FROM generate_series(1, 25000) g");

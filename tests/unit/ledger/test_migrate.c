@@ -90,7 +90,8 @@ static void quoted_name_is_quoted(void **state)
 static void apply_files(const char *schema, int count)
 {
     ASK("CREATE SCHEMA %s", schema);
-    ASK("CREATE TABLE %s.schema_version (version integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,"
+    ASK("CREATE TABLE %s.schema_version (version integer PRIMARY KEY, name text NOT NULL, sha256 text NOT "
+        "NULL,"
         " applied_at timestamptz NOT NULL DEFAULT now())",
         schema);
     for (int i = 0; i < count; i++) {
@@ -108,7 +109,8 @@ static void older_schema_is_refused_until_migrated(void **state)
     (void)state;
     struct peer peer;
     apply_files("older", 2);
-    ASK("INSERT INTO older.event (event_id, topic, partition, \"offset\", state, due_at) SELECT 'e' || 9 - g, 'signups', 0, g,"
+    ASK("INSERT INTO older.event (event_id, topic, partition, \"offset\", state, due_at) SELECT 'e' || 9 - "
+        "g, 'signups', 0, g,"
         " CASE WHEN g %% 2 = 0 THEN 'parked' ELSE 'accepted' END, now() FROM generate_series(1, 8) g");
     ASK("CREATE ROLE \"old worker\" LOGIN");
     ASK("GRANT USAGE ON SCHEMA older TO \"old worker\"");
@@ -124,7 +126,9 @@ static void older_schema_is_refused_until_migrated(void **state)
     assert_int_equal(reported, ledger_schema_version() - 2);
     peer_wait(&peer, LEDGER_CONDITION_UP, 5000);
     /* What was parked before has its place, and who could write before can park now. */
-    assert_sql("e7,e5,e3,e1", "SELECT string_agg(event_id, ',' ORDER BY park_order) FROM older.event WHERE park_order IS NOT NULL");
+    assert_sql(
+        "e7,e5,e3,e1",
+        "SELECT string_agg(event_id, ',' ORDER BY park_order) FROM older.event WHERE park_order IS NOT NULL");
     assert_sql("5", "SELECT nextval('older.park_order')");
     assert_sql("t", "SELECT has_sequence_privilege('old worker', 'older.park_order', 'USAGE')");
     peer_close(&peer);

@@ -1,5 +1,6 @@
-/* The ledger under stress: work goes on while the server is stopped, restarted, killed, frozen, full, failed over, or behind a pooler; in the
- * end every event is final exactly once, in the order of its contact, and its tries are numbered without gap or repetition. */
+/* The ledger under stress: work goes on while the server is stopped, restarted, killed, frozen, full, failed
+ * over, or behind a pooler; in the end every event is final exactly once, in the order of its contact, and
+ * its tries are numbered without gap or repetition. */
 #include "ledger_world.h"
 
 #include <sched.h>
@@ -31,8 +32,8 @@ struct load {
     void (*fault)(int number);
     int every;
     int faults;
-    /* A statement may be executed long after its client has left and sent it again. A take that comes so late takes events that nobody asks
-     * for any more, until its lease ends. */
+    /* A statement may be executed long after its client has left and sent it again. A take that comes so late
+     * takes events that nobody asks for any more, until its lease ends. */
     bool late;
     double end;
 };
@@ -46,7 +47,8 @@ static unsigned dice(unsigned sides)
     return (unsigned)(load.random >> 33) % sides;
 }
 
-/* Runs one submission until it is answered with LEDGER_OK, whatever happens meanwhile, and always under the same token. */
+/* Runs one submission until it is answered with LEDGER_OK, whatever happens meanwhile, and always under the
+ * same token. */
 #define PERSIST(peer, answer, submission)                                                                    \
     do {                                                                                                     \
         for (int tries_ = 0;; tries_++) {                                                                    \
@@ -58,7 +60,7 @@ static unsigned dice(unsigned sides)
                 continue;                                                                                    \
             }                                                                                                \
             assert_false((answer).done);                                                                     \
-            if (++load.submitted % load.every == 0 && load.fault)                                          \
+            if (++load.submitted % load.every == 0 && load.fault)                                            \
                 load.fault(load.faults++);                                                                   \
             world_wait(&(answer).done, ANSWER_MS);                                                           \
             assert_int_equal((answer).calls, 1);                                                             \
@@ -75,7 +77,8 @@ static void turn(int ms)
     }
 }
 
-static struct attempt one_try = {.number = 1, .route = "upsert", .at = {1742049000000000}, .verdict = "retry"};
+static struct attempt one_try = {
+    .number = 1, .route = "upsert", .at = {1742049000000000}, .verdict = "retry"};
 
 static void load_record(struct peer *peer, int contact, bool taken_up, bool behind)
 {
@@ -112,7 +115,8 @@ static void load_claim(struct peer *peer, int contact)
     event->token = token_of(++load.tokens);
     struct claim_item *items[] = {&event->claim};
     struct answer answer;
-    struct claim_op op = {.items = items, .count = 1, .lease_us = 600 * US_PER_S, .done = on_claimed, .owner = &answer};
+    struct claim_op op = {
+        .items = items, .count = 1, .lease_us = 600 * US_PER_S, .done = on_claimed, .owner = &answer};
     PERSIST(peer, answer, (claim_fill(event), ledger_port()->claim(peer->ledger, &op)));
     bool behind = load.ended[contact] < index;
     assert_int_equal(event->claim.answer, behind ? CLAIM_BEHIND : CLAIM_GO);
@@ -125,8 +129,9 @@ static void load_take(struct peer *peer)
     struct due_take_op op;
     struct answer answer;
     int token = ++load.tokens;
-    PERSIST(peer, answer, (arena_fini(&arena), due_fill(&op, &arena, 1 + dice(4), token, &answer),
-                           op.lease_us = (load.late ? 2 : 600) * US_PER_S, ledger_port()->due_take(peer->ledger, &op)));
+    PERSIST(peer, answer,
+            (arena_fini(&arena), due_fill(&op, &arena, 1 + dice(4), token, &answer),
+             op.lease_us = (load.late ? 2 : 600) * US_PER_S, ledger_port()->due_take(peer->ledger, &op)));
     for (size_t i = 0; i < op.count; i++) {
         int contact = atoi(op.events[i].event_id.ptr);
         struct event *event = &load.known[contact][load.ended[contact]].event;
@@ -161,28 +166,33 @@ static void load_begin(const char *dsn, bool pooled, void (*fault)(int number), 
     }
     for (int p = 0; p < 2; p++)
         peer_open_with(&load.peers[p], (struct ledger_config){.dsn = dsn,
-                                                               .schema = "signup",
-                                                               .deadline_ms = 1500,
-                                                               .connect_deadline_ms = 1000,
-                                                               .pooled = pooled});
+                                                              .schema = "signup",
+                                                              .deadline_ms = 1500,
+                                                              .connect_deadline_ms = 1000,
+                                                              .pooled = pooled});
 }
 
 static void load_check(void)
 {
     char expected[32];
     snprintf(expected, sizeof expected, "%d", CONTACTS * EACH);
-    assert_sql(expected, "SELECT count(*) FROM signup.event WHERE state IN ('accepted', 'dead') AND NOT maybe_sent AND park_order IS NULL");
+    assert_sql(expected, "SELECT count(*) FROM signup.event WHERE state IN ('accepted', 'dead') AND NOT "
+                         "maybe_sent AND park_order IS NULL");
     assert_sql(expected, "SELECT count(*) FROM signup.event");
     for (int c = 0; c < CONTACTS; c++) {
         for (int i = 0; i < EACH; i++) {
             const struct known *known = &load.known[c][i];
             snprintf(expected, sizeof expected, "%d %d %d", known->tries, known->tries, known->tries);
-            assert_sql(expected, "SELECT concat_ws(' ', count(*), count(DISTINCT attempt), coalesce(max(attempt), 0)) FROM signup.attempt"
-                                 " WHERE event_id = '%s'",
+            assert_sql(expected,
+                       "SELECT concat_ws(' ', count(*), count(DISTINCT attempt), coalesce(max(attempt), 0)) "
+                       "FROM signup.attempt"
+                       " WHERE event_id = '%s'",
                        known->event.id);
         }
-        assert_sql("t", "SELECT array_agg(event_id ORDER BY finished_at) = array_agg(event_id ORDER BY \"offset\") FROM signup.event"
-                        " WHERE event_id LIKE '%02d-%%'",
+        assert_sql("t",
+                   "SELECT array_agg(event_id ORDER BY finished_at) = array_agg(event_id ORDER BY "
+                   "\"offset\") FROM signup.event"
+                   " WHERE event_id LIKE '%02d-%%'",
                    c);
     }
 }
@@ -213,19 +223,23 @@ static void load_run(const char *dsn, bool pooled, void (*fault)(int number), in
 /* Every statement is sent by now; its answer is not read yet. */
 static int worker_backend(int nth)
 {
-    return atoi(ASK("SELECT pid FROM pg_stat_activity WHERE application_name = 'signup-worker' ORDER BY pid OFFSET %d LIMIT 1", nth));
+    return atoi(ASK("SELECT pid FROM pg_stat_activity WHERE application_name = 'signup-worker' ORDER BY pid "
+                    "OFFSET %d LIMIT 1",
+                    nth));
 }
 
 static void terminate_backends(int number)
 {
     (void)number;
-    ASK("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'signup-worker'");
+    ASK("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = "
+        "'signup-worker'");
 }
 
 static void cancel_backends(int number)
 {
     (void)number;
-    ASK("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE application_name = 'signup-worker'");
+    ASK("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE application_name = "
+        "'signup-worker'");
 }
 
 /* kill -9: the server takes all its sessions down and recovers. */
@@ -269,7 +283,8 @@ static void thaw(void)
     frozen = 0;
 }
 
-/* The backend stands still, then and when holding what it has locked, and goes on after its client has left. */
+/* The backend stands still, then and when holding what it has locked, and goes on after its client has left.
+ */
 static void freeze_backend(int number)
 {
     thaw();
@@ -340,15 +355,18 @@ static void postmaster_frozen(void **state)
 
 /* ------------------------------------------------------------------ collisions */
 
-/* Each statement that writes a row meets a deadlock, a lock timeout and a failed serialization, and is repeated. */
+/* Each statement that writes a row meets a deadlock, a lock timeout and a failed serialization, and is
+ * repeated. */
 static void collisions_are_repeated(void **state)
 {
     (void)state;
     ASK("CREATE SEQUENCE public.collisions");
-    ASK("CREATE FUNCTION public.collide() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE n bigint := nextval('public.collisions'); BEGIN"
+    ASK("CREATE FUNCTION public.collide() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE n bigint := "
+        "nextval('public.collisions'); BEGIN"
         " IF n %% 4 = 0 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF;"
         " IF n %% 7 = 0 THEN RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001'; END IF;"
-        " IF n %% 9 = 0 THEN RAISE EXCEPTION 'canceling statement due to lock timeout' USING ERRCODE = '55P03'; END IF;"
+        " IF n %% 9 = 0 THEN RAISE EXCEPTION 'canceling statement due to lock timeout' USING ERRCODE = "
+        "'55P03'; END IF;"
         " RETURN NULL; END $$");
     ASK("CREATE TRIGGER collide BEFORE INSERT OR UPDATE ON signup.event EXECUTE FUNCTION public.collide()");
     load_begin(world.cluster.dsn, false, NULL, OFTEN);
@@ -387,7 +405,8 @@ static void locked_table_is_waited_for(void **state)
     struct answer answer;
     world_clear();
     arena_init(&arena, 1 << 20);
-    peer_open_with(&hasty, (struct ledger_config){.dsn = world.cluster.dsn, .schema = "signup", .deadline_ms = 500});
+    peer_open_with(&hasty,
+                   (struct ledger_config){.dsn = world.cluster.dsn, .schema = "signup", .deadline_ms = 500});
     peer_wait(&hasty, LEDGER_CONDITION_UP, ANSWER_MS);
     ASK("BEGIN");
     ASK("LOCK TABLE signup.event IN ACCESS EXCLUSIVE MODE");
@@ -425,7 +444,8 @@ static void space(const char *folder, int megabytes, bool again)
     char options[96];
     const struct passwd *user = getpwnam("postgres");
     assert_non_null(user);
-    snprintf(options, sizeof options, "size=%dm,mode=0700,uid=%u,gid=%u", megabytes, (unsigned)user->pw_uid, (unsigned)user->pw_gid);
+    snprintf(options, sizeof options, "size=%dm,mode=0700,uid=%u,gid=%u", megabytes, (unsigned)user->pw_uid,
+             (unsigned)user->pw_gid);
     assert_int_equal(mount("none", folder, "tmpfs", again ? MS_REMOUNT : 0, options), 0);
 }
 
@@ -439,8 +459,10 @@ static void disk_full(void **state)
     static char payload[200000];
     struct event first;
     struct due_take_op due;
-    if (getuid() != 0 || unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
-        print_message("not allowed to mount: the disk stays empty (test_connection raises 53100 by a trigger)\n");
+    if (getuid() != 0 || unshare(CLONE_NEWNS) != 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
+        print_message(
+            "not allowed to mount: the disk stays empty (test_connection raises 53100 by a trigger)\n");
         skip();
     }
     cluster_halt(&world.cluster, SIGINT); /* it must live in the new namespace of mounts */
@@ -515,7 +537,8 @@ static void failover_to_the_standby(void **state)
     world_clear();
     arena_init(&arena, 1 << 20);
     cluster_follow(&standby, &world.cluster);
-    snprintf(dsn, sizeof dsn, "host=%s,%s port=%d,%d user=postgres dbname=postgres target_session_attrs=read-write",
+    snprintf(dsn, sizeof dsn,
+             "host=%s,%s port=%d,%d user=postgres dbname=postgres target_session_attrs=read-write",
              standby.folder, world.cluster.folder, standby.port, world.cluster.port);
     peer_open_with(&peer, (struct ledger_config){.dsn = dsn, .schema = "signup", .deadline_ms = 3000});
     peer_wait(&peer, LEDGER_CONDITION_UP, ANSWER_MS); /* the standby comes first, and is passed over */
@@ -533,7 +556,8 @@ static void failover_to_the_standby(void **state)
     await_replay(&standby);
     PQclear(cluster_exec(&standby, "ALTER SYSTEM SET primary_conninfo = ''"));
     PQclear(cluster_exec(&standby, "SELECT pg_reload_conf()"));
-    for (double end = cluster_now() + 10; strcmp(cluster_ask(&standby, "SELECT count(*) FROM pg_stat_wal_receiver"), "0") != 0;)
+    for (double end = cluster_now() + 10;
+         strcmp(cluster_ask(&standby, "SELECT count(*) FROM pg_stat_wal_receiver"), "0") != 0;)
         assert_true(cluster_now() < end);
     assert_int_equal(claim(&peer, &e[2]), CLAIM_GO); /* which the standby never hears of */
     assert_int_equal(claim(&peer, &e[3]), CLAIM_GO);
@@ -552,8 +576,11 @@ static void failover_to_the_standby(void **state)
     e[4].signup.phone_number = e[1].signup.phone_number;
     assert_int_equal(claim(&peer, &e[4]), CLAIM_BEHIND);
     assert_int_equal(record(&peer, &e[4], RECORD_PARKED), RECORD_DONE);
-    assert_string_equal(cluster_ask(&standby, "SELECT string_agg(event_id, ',' ORDER BY park_order) FROM signup.event WHERE state = 'parked'"),
-                        "parked,after");
+    assert_string_equal(
+        cluster_ask(
+            &standby,
+            "SELECT string_agg(event_id, ',' ORDER BY park_order) FROM signup.event WHERE state = 'parked'"),
+        "parked,after");
     peer_close(&peer);
     PQfinish(standby.admin);
     standby.admin = NULL;
@@ -575,17 +602,20 @@ static void read_only_server_is_left(void **state)
     cluster_start(&other);
     struct ledger_config config = {.dsn = other.dsn, .schema = "signup"};
     assert_int_equal(ledger_migrate(&config, NULL, NULL, error), LEDGER_VERDICT_WELL);
-    snprintf(dsn, sizeof dsn, "host=%s,%s port=%d,%d user=postgres dbname=postgres target_session_attrs=read-write",
+    snprintf(dsn, sizeof dsn,
+             "host=%s,%s port=%d,%d user=postgres dbname=postgres target_session_attrs=read-write",
              world.cluster.folder, other.folder, world.cluster.port, other.port);
     peer_open_with(&peer, (struct ledger_config){.dsn = dsn, .schema = "signup", .deadline_ms = 3000});
     peer_wait(&peer, LEDGER_CONDITION_UP, ANSWER_MS);
     ASK("ALTER SYSTEM SET default_transaction_read_only = on");
     ASK("SELECT pg_reload_conf()");
     event_init(&e, "moves", 1, NULL, 1);
-    for (double end = cluster_now() + 10; strcmp(cluster_ask(&other, "SELECT count(*) FROM signup.event"), "1") != 0;) {
+    for (double end = cluster_now() + 10;
+         strcmp(cluster_ask(&other, "SELECT count(*) FROM signup.event"), "1") != 0;) {
         struct claim_item *items[] = {&e.claim};
         struct answer answer = {0};
-        struct claim_op op = {.items = items, .count = 1, .lease_us = US_PER_S, .done = on_claimed, .owner = &answer};
+        struct claim_op op = {
+            .items = items, .count = 1, .lease_us = US_PER_S, .done = on_claimed, .owner = &answer};
         claim_fill(&e);
         assert_true(cluster_now() < end);
         peer_wait(&peer, LEDGER_CONDITION_UP, 5000);
@@ -647,7 +677,9 @@ static void on_guest_says(uv_stream_t *stream, ssize_t read, const uv_buf_t *buf
         uv_close((uv_handle_t *)stream, on_guest_closed);
         return;
     }
-    int len = snprintf(guest->words + 5, sizeof guest->words - 5, "SFATAL%cC%s%cMsorry, not now%c", 0, refusal_state, 0, 0) + 1;
+    int len = snprintf(guest->words + 5, sizeof guest->words - 5, "SFATAL%cC%s%cMsorry, not now%c", 0,
+                       refusal_state, 0, 0) +
+              1;
     uint32_t wire = htonl((uint32_t)len + 4);
     guest->words[0] = 'E';
     memcpy(guest->words + 1, &wire, sizeof wire);
@@ -666,7 +698,8 @@ static void on_guest(uv_stream_t *server, int status)
     uv_read_start((uv_stream_t *)&guest->tcp, on_guest_room, on_guest_says);
 }
 
-/* Starting up, shutting down, crashed, full of connections: it is tried again with pauses, and reached once it lets in. */
+/* Starting up, shutting down, crashed, full of connections: it is tried again with pauses, and reached once
+ * it lets in. */
 static void refusing_server_is_tried_again(void **state)
 {
     (void)state;
@@ -683,7 +716,9 @@ static void refusing_server_is_tried_again(void **state)
         uv_ip4_addr("127.0.0.1", port, &address);
         assert_int_equal(uv_tcp_bind(&door, (struct sockaddr *)&address, 0), 0);
         assert_int_equal(uv_listen((uv_stream_t *)&door, 16, on_guest), 0);
-        snprintf(dsn, sizeof dsn, "host=127.0.0.1 port=%d user=postgres dbname=postgres sslmode=disable gssencmode=disable", port);
+        snprintf(dsn, sizeof dsn,
+                 "host=127.0.0.1 port=%d user=postgres dbname=postgres sslmode=disable gssencmode=disable",
+                 port);
         double start = cluster_now();
         peer_open_with(&peer, (struct ledger_config){.dsn = dsn, .schema = "signup"});
         while (refusals < 4) {
@@ -722,11 +757,12 @@ static void bouncer_start(void)
     snprintf(path, sizeof path, "%s/bouncer.ini", world.cluster.folder);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
-    fprintf(file,
-            "[databases]\npostgres = host=%s port=%d dbname=postgres user=postgres\n"
-            "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\n"
-            "pool_mode = transaction\ndefault_pool_size = 2\nserver_login_retry = 1\nlogfile = %s/bouncer.log\n",
-            world.cluster.folder, world.cluster.port, bouncer_port, world.cluster.folder);
+    fprintf(
+        file,
+        "[databases]\npostgres = host=%s port=%d dbname=postgres user=postgres\n"
+        "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\n"
+        "pool_mode = transaction\ndefault_pool_size = 2\nserver_login_retry = 1\nlogfile = %s/bouncer.log\n",
+        world.cluster.folder, world.cluster.port, bouncer_port, world.cluster.folder);
     fclose(file);
     assert_int_equal(chmod(path, 0644), 0);
     const char *argv[] = {BOUNCER, "-q", path, NULL};
@@ -746,7 +782,8 @@ static void bouncer_stop(void)
 static void terminate_pooled(int number)
 {
     (void)number;
-    ASK("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'signup-worker'"
+    ASK("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = "
+        "'signup-worker'"
         " AND pid <> pg_backend_pid()");
 }
 
@@ -776,8 +813,9 @@ static void pooler_in_transaction_mode(void **state)
     /* Nothing of ours is left in a session that the pooler gives to others. */
     PGconn *next = PQconnectdb(dsn);
     assert_int_equal(PQstatus(next), CONNECTION_OK);
-    PGresult *result = PQexec(next, "SELECT current_setting('statement_timeout') || ' ' || current_setting('enable_seqscan')"
-                                    " || ' ' || (SELECT count(*) FROM pg_prepared_statements)");
+    PGresult *result =
+        PQexec(next, "SELECT current_setting('statement_timeout') || ' ' || current_setting('enable_seqscan')"
+                     " || ' ' || (SELECT count(*) FROM pg_prepared_statements)");
     assert_string_equal(PQgetvalue(result, 0, 0), "0 on 0");
     PQclear(result);
     PQfinish(next);
@@ -801,7 +839,8 @@ static void pooler_without_its_setting(void **state)
     for (double end = cluster_now() + 10; !said && cluster_now() < end;) {
         turn(5);
         for (int i = 0; i < 3; i++)
-            said = said || (strstr(peers[i].why, "prepared statement") && peers[i].condition == LEDGER_CONDITION_AWAY);
+            said = said || (strstr(peers[i].why, "prepared statement") &&
+                            peers[i].condition == LEDGER_CONDITION_AWAY);
     }
     assert_true(said);
     for (int i = 0; i < 3; i++)
