@@ -1,6 +1,6 @@
 /* The consumer group: members, the eager protocol (everybody gives up everything, then all is dealt anew),
  * and who is given up. */
-#include "sim.h"
+#include "parts.h"
 
 static int member_index(const struct sim_group *group, const struct sim_life *life)
 {

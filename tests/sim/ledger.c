@@ -1,11 +1,11 @@
 /* The ledger's port: statements of one worker are executed and answered in order on one connection; they may
  * fail before or after they were executed, and the database may be away. The rules are in rows.c. */
-#include "sim.h"
+#include "parts.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum op_kind { OP_CLAIM, OP_RECORD, OP_EXTEND, OP_OUTBOX_TAKE, OP_OUTBOX_MARK };
+enum op_kind { OP_CLAIM, OP_RECORD, OP_EXTEND, OP_DUE_TAKE, OP_OUTBOX_TAKE, OP_OUTBOX_MARK };
 
 static const struct {
     const char *name;
@@ -15,6 +15,7 @@ static const struct {
     [OP_CLAIM] = {"claim", SIM_STEP_CLAIM, SIM_STEP_CLAIM_DONE},
     [OP_RECORD] = {"record", SIM_STEP_RECORD, SIM_STEP_RECORD_DONE},
     [OP_EXTEND] = {"extend", SIM_STEP_EXTEND, SIM_STEP_EXTEND_DONE},
+    [OP_DUE_TAKE] = {"due take", SIM_STEP_DUE, SIM_STEP_DUE_DONE},
     [OP_OUTBOX_TAKE] = {"outbox take", SIM_STEP_TAKE_LETTERS, SIM_STEP_TAKE_LETTERS_DONE},
     [OP_OUTBOX_MARK] = {"outbox mark", SIM_STEP_MARK, SIM_STEP_MARK_DONE},
 };
@@ -23,7 +24,7 @@ static const struct {
 struct item_answer {
     int answer;
     bool flag;
-    int attempts;
+    struct sim_claimed claimed;
     const struct sim_row *row; /* as the statement saw it */
 };
 
@@ -37,8 +38,11 @@ struct sim_op {
     bool fails_after; /* executed, but nobody hears of it */
     uint32_t stamp;   /* of the answer's event that counts */
     struct item_answer *answers;
+    const struct sim_row **taken; /* as they were then */
     size_t count;
     bool more;
+    int64_t next_due_in_us;
+    int64_t executed_us;
 };
 
 /* ---- execution: at the server, whether the client lives or not */
@@ -47,10 +51,8 @@ static void claim_execute(struct sim *sim, struct sim_op *o)
 {
     const struct claim_op *op = o->op;
     o->answers = sim_alloc(sim, op->count * sizeof *o->answers);
-    for (size_t i = 0; i < op->count; i++) {
-        struct item_answer *a = &o->answers[i];
-        a->answer = sim_row_claim(sim, o->life, op->items[i], op->lease_us, &a->flag, &a->attempts);
-    }
+    for (size_t i = 0; i < op->count; i++)
+        o->answers[i].claimed = sim_row_claim(sim, o->life, op->items[i], op->lease_us);
 }
 
 static void record_execute(struct sim *sim, struct sim_op *o)
@@ -67,6 +69,11 @@ static void extend_execute(struct sim *sim, struct sim_op *o)
     o->answers = sim_alloc(sim, op->count * sizeof *o->answers);
     for (size_t i = 0; i < op->count; i++)
         o->answers[i].flag = sim_row_extend(sim, &op->items[i], op->lease_us);
+}
+
+static void due_take_execute(struct sim *sim, struct sim_op *o)
+{
+    o->count = sim_rows_take_due(sim, o->life, o->op, &o->taken, &o->next_due_in_us);
 }
 
 static bool letter_due(const struct sim *sim, const struct sim_row *row)
@@ -108,7 +115,7 @@ static void outbox_mark_execute(struct sim *sim, struct sim_op *o)
         if (letter->published)
             row->published = true;
         else
-            row->outbox_until_us = 0;
+            row->outbox_until_us = op->retry_in_us ? sim->now_us + op->retry_in_us : 0;
         SIM_TRACE(sim, sim_whom_row(row, o->life->worker), "w%d.%d ledger: letter of %s marked %s",
                   o->life->worker, o->life->number, row->id, letter->published ? "published" : "due");
     }
@@ -117,10 +124,12 @@ static void outbox_mark_execute(struct sim *sim, struct sim_op *o)
 static void op_execute(struct sim *sim, struct sim_op *o)
 {
     o->executed = true;
+    o->executed_us = sim->now_us;
     switch (o->kind) {
     case OP_CLAIM: claim_execute(sim, o); break;
     case OP_RECORD: record_execute(sim, o); break;
     case OP_EXTEND: extend_execute(sim, o); break;
+    case OP_DUE_TAKE: due_take_execute(sim, o); break;
     case OP_OUTBOX_TAKE: outbox_take_execute(sim, o); break;
     case OP_OUTBOX_MARK: outbox_mark_execute(sim, o); break;
     }
@@ -140,9 +149,11 @@ static void claim_deliver(struct sim_op *o)
 {
     struct claim_op *op = o->op;
     for (size_t i = 0; i < op->count && !o->failed; i++) {
-        op->items[i]->answer = (enum claim_answer)o->answers[i].answer;
-        op->items[i]->maybe_sent = o->answers[i].flag;
-        op->items[i]->attempts = o->answers[i].attempts;
+        const struct sim_claimed *claimed = &o->answers[i].claimed;
+        op->items[i]->answer = claimed->answer;
+        op->items[i]->maybe_sent = claimed->maybe_sent;
+        op->items[i]->attempts = claimed->attempts;
+        op->items[i]->age_us = claimed->age_us;
         if (op->items[i]->answer == CLAIM_SETTLED)
             note_resolved(o->life, op->items[i]->record);
     }
@@ -168,10 +179,9 @@ static void extend_deliver(struct sim_op *o)
     op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
 }
 
-/* False: the arena is full. */
-static bool letter_fill(struct arena *arena, const struct sim_row *row, struct dead_letter *letter)
+/* What was kept of the record, in the arena. False: it is full. */
+static bool original_fill(struct arena *arena, const struct sim_record *record, struct record *original)
 {
-    const struct sim_record *record = row->record;
     size_t header_count;
     const struct record_header *headers = sim_record_headers(&header_count);
     struct record from = {.topic = slice_from_str(record->part->topic),
@@ -182,6 +192,38 @@ static bool letter_fill(struct arena *arena, const struct sim_row *row, struct d
                           .value = sim_record_value(record),
                           .headers = headers,
                           .header_count = header_count};
+    return record_copy(arena, &from, original);
+}
+
+static void due_take_deliver(struct sim_op *o)
+{
+    struct due_take_op *op = o->op;
+    op->count = 0;
+    op->next_due_in_us = o->next_due_in_us;
+    if (o->failed) {
+        op->done(op, LEDGER_AWAY);
+        return;
+    }
+    o->life->take_heard = true;
+    op->events = arena_alloc_zero(op->arena, (o->count + 1) * sizeof *op->events);
+    for (size_t i = 0; i < o->count && op->events; i++) {
+        const struct sim_row *row = o->taken[i];
+        struct parked_event *event = &op->events[op->count];
+        *event = (struct parked_event){.event_id = arena_copy(op->arena, slice_from_str(row->id)),
+                                       .maybe_sent = row->maybe_sent,
+                                       .attempts = row->attempts,
+                                       .age_us = o->executed_us - row->age_from_us};
+        if (!slice_present(event->event_id) || !original_fill(op->arena, row->record, &event->original))
+            sim_fail(o->life->sim, "world", sim_whom_row(row, o->life->worker),
+                     "more was taken up than the arena has room for");
+        op->count++;
+    }
+    op->done(op, LEDGER_OK);
+}
+
+/* False: the arena is full. */
+static bool letter_fill(struct arena *arena, const struct sim_row *row, struct dead_letter *letter)
+{
     *letter = (struct dead_letter){.event_id = arena_copy(arena, slice_from_str(row->id)),
                                    .code = arena_copy(arena, slice_from_str(row->code)),
                                    .message = SLICE_LITERAL("as the row says"),
@@ -189,7 +231,7 @@ static bool letter_fill(struct arena *arena, const struct sim_row *row, struct d
                                    .http_status = row->http_status,
                                    .attempts = row->attempts};
     return slice_present(letter->event_id) && slice_present(letter->code) &&
-           record_copy(arena, &from, &letter->original);
+           original_fill(arena, row->record, &letter->original);
 }
 
 static void outbox_take_deliver(struct sim_op *o)
@@ -216,6 +258,7 @@ static void op_deliver(struct sim_op *o)
     case OP_CLAIM: claim_deliver(o); break;
     case OP_RECORD: record_deliver(o); break;
     case OP_EXTEND: extend_deliver(o); break;
+    case OP_DUE_TAKE: due_take_deliver(o); break;
     case OP_OUTBOX_TAKE: outbox_take_deliver(o); break;
     case OP_OUTBOX_MARK: {
         struct outbox_mark_op *op = o->op;
@@ -293,6 +336,7 @@ static enum port_status op_submit(struct sim_life *life, enum op_kind kind, void
         sim_not_under_way(life, op);
         return PORT_AWAY;
     }
+    sim_rules_rate(life, SIM_RATE_LEDGER, 1);
     struct sim_op *o = sim_alloc(sim, sizeof *o);
     *o = (struct sim_op){.life = life, .kind = kind, .op = op};
     if (life->ops_last)
@@ -392,6 +436,19 @@ static enum port_status port_extend(void *ctx, struct lease_op *op)
     return op_submit(life, OP_EXTEND, op);
 }
 
+static enum port_status port_due_take(void *ctx, struct due_take_op *op)
+{
+    struct sim_life *life = ctx;
+    check(life, op->limit && op->limit <= life->config.batch_max && op->arena,
+          "a look for due events without room");
+    check(life, op->lease_us == life->config.lease_us, "the lease of what is taken up");
+    check(life, !life->take_heard || !sim_token_equal(&life->take_token, &op->token),
+          "events are taken up under a token whose answer has come");
+    life->take_token = op->token;
+    life->take_heard = false;
+    return op_submit(life, OP_DUE_TAKE, op);
+}
+
 static enum port_status port_outbox_take(void *ctx, struct outbox_take_op *op)
 {
     check(ctx, op->limit && op->arena, "an outbox take without room");
@@ -408,6 +465,7 @@ const struct ledger_port sim_ledger_port = {
     .claim = port_claim,
     .record = port_record,
     .extend = port_extend,
+    .due_take = port_due_take,
     .outbox_take = port_outbox_take,
     .outbox_mark = port_outbox_mark,
 };

@@ -1,5 +1,5 @@
 /* The broker of the dead letters: takes them, loses them, or takes them without saying so. */
-#include "sim.h"
+#include "parts.h"
 
 #include <string.h>
 
@@ -85,6 +85,7 @@ static enum port_status port_publish(void *ctx, struct publish_op *op)
         sim_not_under_way(life, op);
         return PORT_AWAY;
     }
+    sim_rules_rate(life, SIM_RATE_LETTERS, op->count);
     struct publication *publication = sim_alloc(sim, sizeof *publication);
     *publication = (struct publication){.life = life, .op = op};
     life->publish = op;

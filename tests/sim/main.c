@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,7 +17,7 @@
 #define JOBS_MAX 64
 #define BUG_FAILURES 40
 #define SHRINK_SEEDS 150
-#define CHILD_SECONDS 60 /* a seed that takes longer hangs */
+#define CHILD_SECONDS 60 /* of the processor: a seed that takes longer hangs */
 
 /* One child's part of the shared memory. */
 struct desk {
@@ -88,6 +89,12 @@ static void totals_add(struct sim_totals *to, const struct sim_totals *from)
 
 /* ---- children */
 
+static void hang_limit(void)
+{
+    const struct itimerval limit = {.it_value = {.tv_sec = CHILD_SECONDS}};
+    setitimer(ITIMER_PROF, &limit, NULL);
+}
+
 static void child_run(const struct sim_options *options, struct desk *desk, uint64_t end)
 {
     struct sim_options mine = *options;
@@ -95,7 +102,7 @@ static void child_run(const struct sim_options *options, struct desk *desk, uint
     while ((seed = atomic_fetch_add(&shared->next, 1)) < end) {
         mine.seed = seed;
         atomic_store(&desk->seed, seed);
-        alarm(CHILD_SECONDS);
+        hang_limit();
         sim_run_seed(&mine, &desk->result);
         totals_add(&desk->totals, &desk->result.totals);
         atomic_fetch_add(&desk->done, 1);
@@ -126,7 +133,7 @@ static bool child_failed(int status, struct desk *desk, struct sim_result *resul
     if (WIFEXITED(status) && WEXITSTATUS(status) == SIM_EXIT_FAILED)
         return true;
     result->failed = true;
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
         snprintf(result->check, sizeof result->check, "hangs");
     else if (WIFSIGNALED(status))
         snprintf(result->check, sizeof result->check, "core.%s",
@@ -149,7 +156,7 @@ static bool seed_fails(const struct sim_options *options, bool quiet, struct sim
     if (pid == 0) {
         if (quiet && !freopen("/dev/null", "w", stderr))
             _exit(1);
-        alarm(CHILD_SECONDS);
+        hang_limit();
         sim_run_seed(options, &desk->result);
         fflush(stdout);
         _exit(0);

@@ -30,7 +30,19 @@
     X(PARKED, "parked")           /* events of somebody else are parked in the ledger for a while */         \
     X(MEMORY, "memory")           /* a small memory budget */                                                \
     X(BAD, "bad")                 /* events that die locally or are rejected by the API */                   \
-    X(TWICE, "twice")             /* an event id appears more than once */
+    X(TWICE, "twice")             /* an event id appears more than once */                                   \
+    X(HISTORY, "history")         /* events that were parked before anybody started */                       \
+    X(VALIDATE, "validate")       /* events that are to be validated */                                      \
+    X(BILLING, "billing")         /* the account cannot pay for validation for a while */                    \
+    X(PROVIDER, "provider")       /* validation cannot reach its provider for a while */                     \
+    X(THROTTLE, "throttle")       /* Retry-After: short, longer than anybody waits in memory, absurd */      \
+    X(STORM, "storm")             /* for a while good events are refused: a wrong list, a wrong address */   \
+    X(CURSED, "cursed")           /* events that the API never answers well */                               \
+    X(READ, "read")               /* contacts that cannot be read back */                                    \
+    X(OPERATOR, "operator")       /* somebody replays dead events, also twice */                             \
+    X(RESTART, "restart")         /* all workers die in one moment */                                        \
+    X(CLOCK, "clock")             /* the wall clocks jump */                                                 \
+    X(RATE, "rate")               /* calls, statements and letters have rates */
 
 enum sim_fault {
 #define X(name, text) SIM_##name,
@@ -54,9 +66,26 @@ struct sim_options {
 /* What a run did; summed over seeds. */
 #define SIM_TOTALS(X)                                                                                        \
     X(records)                                                                                               \
-    X(deliveries) X(calls) X(ambiguous) X(guarded) X(enrolled) X(accepted) X(dead) X(settled) X(conflicts)   \
-        X(letters) X(crashes) X(stalls) X(rebalances) X(lost) X(commits) X(commit_failures)                  \
-            X(ledger_failures) X(busy) X(takeovers) X(reopened) X(refused) X(poisoned) X(rereads) X(ticks)
+    X(deliveries)                                                                                            \
+    X(calls)                                                                                                 \
+    X(ambiguous)                                                                                             \
+    X(guarded)                                                                                               \
+    X(enrolled)                                                                                              \
+    X(accepted)                                                                                              \
+    X(dead)                                                                                                  \
+    X(settled)                                                                                               \
+    X(conflicts)                                                                                             \
+    X(letters)                                                                                               \
+    X(crashes)                                                                                               \
+    X(stalls)                                                                                                \
+    X(rebalances)                                                                                            \
+    X(lost)                                                                                                  \
+    X(commits)                                                                                               \
+    X(commit_failures)                                                                                       \
+    X(ledger_failures)                                                                                       \
+    X(busy) X(takeovers) X(reopened) X(refused) X(poisoned) X(rereads) X(ticks) X(parked) X(behind)          \
+        X(taken_up) X(blocked) X(woken) X(replayed) X(given_up) X(reads) X(unpaid) X(unvalidated)            \
+            X(throttled) X(storms) X(vague) X(probes) X(raced)
 
 struct sim_totals {
 #define X(name) uint64_t name;
@@ -83,8 +112,9 @@ const char *sim_fault_str(enum sim_fault fault);
 
 #define SIM_TOPICS_MAX 3
 #define SIM_PARTITIONS_MAX 18
-#define SIM_WORKERS_MAX 3
-#define SIM_CONTACTS_MAX 24
+#define SIM_WORKERS_MAX 4
+#define SIM_CONTACTS_MAX 24   /* of a common seed */
+#define SIM_CONTACTS_MANY 480 /* where many are parked */
 #define SIM_ID_BYTES 64
 #define SIM_MEMBERS_MAX 64 /* worker lives of one run that may be in the group at a time */
 
@@ -105,6 +135,8 @@ struct sim_content {
     const char *rejected_code;
     bool use_journeys;
     bool skip;
+    bool validate;
+    int cursed;             /* the status that the API has for it, always; 0: none */
     enum sim_poison poison; /* the database refuses its data */
     const char *value;      /* JSON, or what somebody took for it */
     size_t value_len;
@@ -129,6 +161,9 @@ struct sim_record {
     int said_contact;           /* as the core read it at its last claim; -1: none; -2: never claimed */
     bool conflict_told;         /* a claim was answered so */
     bool poison_told;
+    bool settled;      /* a claim was answered so: another event's row answers for it */
+    bool was_final;    /* its row has been accepted or dead at some time: later events may have passed */
+    bool history;      /* parked before anybody started */
     bool letter_acked; /* the broker has acknowledged a letter of this record */
     bool letter_persisted;
 };
@@ -151,6 +186,8 @@ struct sim_contact {
     char list[24];
     bool on_list;
     int enrolments;
+    bool unsubscribed;
+    bool replayed;                       /* an event of it was: that one has given up its place */
     int outstanding[SIM_PARTITIONS_MAX]; /* calls under way for its events of each partition, of whomever */
     struct sim_row *rows;                /* of the ledger that speak of it */
     int effect_max[SIM_PARTITIONS_MAX];  /* log index of the latest first effect, -1 */
@@ -175,12 +212,19 @@ struct sim_row {
     int contact; /* -1: unknown */
     uint8_t digest[SIGNUP_DIGEST_BYTES];
     struct claim_token token;
-    int64_t lease_until_us;
+    bool has_token;
+    int64_t lease_until_us; /* 0: none. A parked row with one has been taken up */
     bool released;
     bool maybe_sent;
     int attempts;
     int replays;
+    bool replayed_young; /* and was dead within a moment of its life: see verify.c */
+    bool replayed;       /* by an operator, who lets it come after its later ones */
+    uint64_t park_order; /* 0: none */
+    int64_t due_at_us;
+    int64_t age_from_us;
     struct sim_source *sources;
+    struct sim_source *settled; /* records that it answered for while it was parked */
     struct claim_token outbox_token;
     int64_t outbox_until_us;
     bool published;
@@ -189,24 +233,41 @@ struct sim_row {
     struct sim_source *differs; /* positions that were warned of */
     int warnings;
     /* notes */
-    const struct sim_life *holder;
-    uint64_t holder_epoch; /* of the record it claimed with */
-    int claim_number;      /* counts claims that went */
+    struct sim_life *holder;
+    uint64_t holder_epoch; /* of the record it claimed with; 0: taken up */
+    int claim_number;      /* counts claims that went, and being taken up */
     bool was_dead;
     int enrolments; /* that took effect because of this event */
     bool first_effect;
     int unsure_calls; /* calls whose fate the callers cannot know */
     bool taken_over;
-    bool guarded_call; /* the latest call carried the guard */
+    int tries_made;        /* calls and reads: whose claim was lost tells of its own ones with the next */
+    bool guarded_call;     /* the latest call carried the guard */
+    bool unvalidated_call; /* the latest call left the validation out */
     /* of the present claim */
-    int claim_attempts;  /* the counter when it was given */
-    int answers_counted; /* answers that may count */
-    bool systemic_seen;
+    bool behind;          /* it is to be parked without a call */
+    int claim_attempts;   /* the counter when it was given */
+    int counted;          /* answers that count for certain */
+    int perhaps_counted;  /* and those that may */
+    int failures_counted; /* of the certain ones, those that ask for another try */
+    int overdue;          /* failures after which it should have been given up */
+    bool must_park;       /* the API wants it to wait longer than anybody waits in memory */
+    bool unsure_here;
     enum outcome_class last_class;
+    int last_status;
+    const char *last_code;
+    bool last_probe;    /* the last call was a probe of a closed gate */
+    bool last_in_hold;  /* the gate was closed when its answer came */
+    bool last_in_storm; /* a vague answer after which nobody may die */
+    int64_t last_answer_us;
+    bool unpaid;    /* 402 was heard of it */
+    int read_claim; /* the claim under which its contact was last read back, well or not; 0: none */
     bool answered_final;
     const struct sim_life *final_life; /* whom the final answer was given to */
     uint64_t final_epoch;
+    int final_claim;
     int64_t not_before_us; /* the API's own wish (Retry-After) */
+    struct sim_row *lost;  /* the row as workers had it whose lease ran out: they may still have the event */
 };
 
 /* A partition of one assignment. */
@@ -229,8 +290,26 @@ struct sim_owned {
 
 struct sim_op;
 struct sim_call;
+struct sim_read;
+struct sim_lane_note;
 struct publication;
 struct commit;
+
+/* Whose turn it is when parked events and fresh ones both wait. */
+struct sim_share {
+    int calls[2]; /* of this round: fresh, taken up */
+    bool waited;  /* both did when it began */
+    int owned;    /* assignments it had then; while it gives some up nothing is counted */
+};
+
+enum sim_rate { SIM_RATE_UPSERT, SIM_RATE_VALIDATE, SIM_RATE_LEDGER, SIM_RATE_LETTERS, SIM_RATE_COUNT };
+
+/* What a rate still allows: never more than a second's worth. */
+struct sim_bucket {
+    bool used;
+    double tokens;
+    int64_t at_us;
+};
 
 /* One life of a worker: from pipeline_create() to its end. */
 struct sim_life {
@@ -270,10 +349,16 @@ struct sim_life {
     bool lost_due; /* the news is on its way */
     bool committing;
     struct commit *commit;
+    struct sim_share share;
+    int64_t wall_jump_us;
     int64_t hold_until_us; /* a 429's wish for the whole route */
-    bool closed_gate_seen;
-    int64_t stopped_us; /* the API has refused everybody (key, address) since; -1: no */
-    int64_t probed_us;  /* when its last call started */
+    int64_t stopped_us;    /* the API has refused everybody (key, address) since; -1: no */
+    int64_t probed_us;     /* when its last call started */
+    int64_t unpaid_us;  /* when it last heard that validation cannot be paid for; -1: it knows nothing of the
+                           kind */
+    unsigned vague_run; /* vague refusals heard since the last accepted event */
+    int64_t fused_us;   /* when that reached the fuse; -1: it has not */
+    struct sim_bucket buckets[SIM_RATE_COUNT];
     /* the ledger's connection */
     struct sim_op *ops; /* in order, oldest first */
     struct sim_op *ops_last;
@@ -284,6 +369,11 @@ struct sim_life {
     int under_way_count;
     struct sim_call *calls;
     int calls_out;
+    struct sim_read *reads;
+    int reads_out;
+    struct claim_token take_token; /* of the last look for parked events */
+    bool take_heard;               /* whose answer has come */
+    struct sim_lane_note *lanes;   /* who is beyond waiting for others of its contact */
     struct publish_op *publish;
     struct publication *publication;
 };
@@ -297,6 +387,14 @@ struct sim_event {
     uint64_t order;
     sim_fn fn;
     void *arg;
+};
+
+enum sim_kind {
+    SIM_DAY,      /* everything may happen */
+    SIM_SIEGE,    /* few events, and the API unsure of them for minutes: a thousand tries each */
+    SIM_OUTAGE,   /* the API refuses everybody for minutes to hours, at full traffic */
+    SIM_COMEBACK, /* hundreds of parked events fall due at once, beside fresh traffic */
+    SIM_SLOW      /* the waits of production, hours long */
 };
 
 /* How bad this seed is; chances are per 10,000. */
@@ -319,8 +417,14 @@ struct sim_profile {
     int64_t rebalance_us;
     int64_t traffic_us;
     int64_t heal_us;
+    int api_throttle;
+    int read_fail;
+    int records;
+    int history;
+    int lifelines;
     bool reread;
-    bool siege; /* few events, and the API unsure of them for minutes: a thousand tries each */
+    bool watch_lanes; /* asks the observer who is in work (I2) */
+    enum sim_kind kind;
 };
 
 enum sim_step {
@@ -333,6 +437,10 @@ enum sim_step {
     SIM_STEP_RECORD_DONE,
     SIM_STEP_EXTEND,
     SIM_STEP_EXTEND_DONE,
+    SIM_STEP_DUE,
+    SIM_STEP_DUE_DONE,
+    SIM_STEP_READ,
+    SIM_STEP_READ_DONE,
     SIM_STEP_TAKE_LETTERS,
     SIM_STEP_TAKE_LETTERS_DONE,
     SIM_STEP_PUBLISH,
@@ -360,7 +468,17 @@ struct sim_group {
 };
 
 #define SIM_ROW_BUCKETS 256
-#define SIM_AWAY_UNSURE 7
+/* How the API refuses everybody. */
+enum sim_away {
+    SIM_AWAY_KEY,
+    SIM_AWAY_SUSPENDED,
+    SIM_AWAY_THROTTLED,
+    SIM_AWAY_REDIRECT,
+    SIM_AWAY_PROVIDER,
+    SIM_AWAY_CONNECT,
+    SIM_AWAY_UNSURE,
+    SIM_AWAY_COUNT
+};
 
 struct sim_block;
 
@@ -392,18 +510,25 @@ struct sim {
     int record_count;
     int record_room;
     size_t record_bytes_max;
-    struct sim_contact contacts[SIM_CONTACTS_MAX];
+    struct sim_contact *contacts;
     int contact_count;
     struct sim_content **contents;
     int content_count;
     int content_room;
+    int cursed_count;
 
     struct sim_row *rows[SIM_ROW_BUCKETS];
     struct sim_row *rows_all;
     int64_t ledger_away_until_us;
+    uint64_t park_next;
 
     int64_t api_away_until_us;
-    int api_away_how; /* which refusal; SIM_AWAY_UNSURE: calls of unknown fate only */
+    enum sim_away api_away_how;
+    int64_t unpaid_until_us;
+    int64_t provider_until_us;
+    int64_t storm_until_us;
+    int storm_how;
+    int storm_list; /* the contact whose list nobody knows; -1: all of them */
 
     struct sim_group group;
     struct sim_life *lives[SIM_WORKERS_MAX]; /* NULL: down */
@@ -415,126 +540,5 @@ struct sim {
     size_t trace_count;
     size_t trace_size;
 };
-
-/* ---- world.c: chance, time, memory, failure */
-uint64_t sim_random(struct sim *sim);
-/* 0 … n - 1; 0 for n < 1. */
-int sim_below(struct sim *sim, int n);
-int64_t sim_between(struct sim *sim, int64_t low, int64_t high);
-/* True `chance` times in 10,000. */
-bool sim_chance(struct sim *sim, int chance);
-/* The seed knows this trouble and it has not been healed. */
-bool sim_strikes(const struct sim *sim, enum sim_fault fault);
-void sim_at(struct sim *sim, int64_t at_us, sim_fn fn, void *arg, uint32_t stamp);
-bool sim_step_once(struct sim *sim);
-/* Zeroed; lives as long as the run. */
-void *sim_alloc(struct sim *sim, size_t bytes);
-char *sim_copy(struct sim *sim, const void *bytes, size_t len);
-void sim_fini(struct sim *sim);
-
-/* Whom a line or a failure concerns; -1 and NULL: nobody in particular. */
-struct sim_whom {
-    const struct sim_record *record;
-    int contact;
-    int part;
-    int worker;
-};
-#define SIM_WHOM_ALL ((struct sim_whom){NULL, -1, -1, -1})
-struct sim_whom sim_whom_record(const struct sim_record *record, int worker);
-struct sim_whom sim_whom_row(const struct sim_row *row, int worker);
-struct sim_whom sim_whom_part(const struct sim_partition *part, int worker);
-struct sim_whom sim_whom_worker(int worker);
-
-void sim_trace_write(struct sim *sim, struct sim_whom whom, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-#define SIM_TRACE(sim, whom, ...)                                                                            \
-    do {                                                                                                     \
-        if ((sim)->options->trace)                                                                           \
-            sim_trace_write((sim), (whom), __VA_ARGS__);                                                     \
-    } while (0)
-void sim_fail(struct sim *sim, const char *check, struct sim_whom whom, const char *format, ...)
-    __attribute__((format(printf, 4, 5), noreturn));
-
-/* ---- topics.c: the logs, and what each record should come to */
-void sim_topics_make(struct sim *sim);
-/* The record at this place, or NULL. */
-struct sim_record *sim_record_find(struct sim *sim, const struct record *record);
-struct sim_record *sim_record_by_position(struct sim *sim, struct slice topic, int32_t partition,
-                                          int64_t offset);
-/* The headers every record has: borrowed for ever. */
-const struct record_header *sim_record_headers(size_t *count);
-struct slice sim_record_value(const struct sim_record *record);
-/* A durable row answers for the record, by the rules of the claim. */
-bool sim_record_answered(struct sim *sim, const struct sim_record *record);
-
-/* ---- rows.c: the ledger's rows and rules */
-struct sim_row *sim_row_find(struct sim *sim, struct slice id);
-struct sim_row *sim_row_find_str(struct sim *sim, const char *id);
-bool sim_row_has_source(const struct sim_row *row, const struct sim_record *record);
-bool sim_row_is_live(const struct sim *sim, const struct sim_row *row);
-void sim_rows_park_strangers(struct sim *sim);
-enum claim_answer sim_row_claim(struct sim *sim, struct sim_life *life, const struct claim_item *item,
-                                int64_t lease_us, bool *maybe_sent, int *attempts);
-enum record_answer sim_row_record(struct sim *sim, struct sim_life *life, const struct record_item *item);
-bool sim_row_extend(struct sim *sim, const struct lease_item *item, int64_t lease_us);
-/* A fingerprint of all rows and their warnings. */
-uint64_t sim_rows_fingerprint(const struct sim *sim);
-
-/* ---- ledger.c: statements, latency, lost answers */
-extern const struct ledger_port sim_ledger_port;
-void sim_ledger_drop(struct sim *sim, struct sim_life *life, bool complete);
-
-/* ---- api.c */
-extern const struct contacts_port sim_contacts_port;
-void sim_api_drop(struct sim *sim, struct sim_life *life);
-/* Calls under way for the events of one assignment. */
-int sim_api_calls_of(const struct sim_life *life, uint64_t epoch);
-
-/* ---- letters.c */
-extern const struct dead_letter_port sim_letters_port;
-void sim_letters_drop(struct sim *sim, struct sim_life *life);
-
-/* ---- group.c: the consumer group; source.c: a member's view of it */
-extern const struct source_port sim_source_port;
-void sim_source_drop(struct sim *sim, struct sim_life *life);
-void sim_source_assign(struct sim *sim, struct sim_life *life, struct sim_partition *const *parts, int count);
-void sim_source_revoke(struct sim *sim, struct sim_life *life, bool lost);
-void sim_group_join(struct sim *sim, struct sim_life *life);
-/* The group is told (or finds out) that the member is gone; a living one learns of it some time later. */
-void sim_group_remove(struct sim *sim, struct sim_life *life, bool tell);
-void sim_group_rebalance(struct sim *sim);
-/* The member has given everything up. */
-void sim_group_revoked(struct sim *sim, struct sim_life *life);
-void sim_group_reset(struct sim *sim);
-struct sim_owned *sim_owned_find(struct sim_life *life, uint64_t epoch);
-
-/* ---- worker.c */
-struct sim_life *sim_life_start(struct sim *sim, int worker);
-void sim_life_crash(struct sim *sim, struct sim_life *life);
-void sim_life_stall(struct sim *sim, struct sim_life *life, int64_t for_us);
-void sim_life_drain(struct sim *sim, struct sim_life *life);
-/* Ends without a trace: at the end of the run. */
-void sim_life_end(struct sim *sim, struct sim_life *life);
-/* Something happened that the core should look at. */
-void sim_life_touch(struct sim *sim, struct sim_life *life);
-/* True when the life does not see it now: the event has been put off until it wakes. */
-bool sim_life_asleep(struct sim *sim, struct sim_life *life, sim_fn fn, void *arg, uint32_t stamp);
-/* A port's step: gives false when the process has died meanwhile, so that nothing may leave it. */
-bool sim_life_step(struct sim_life *life, enum sim_step step);
-/* Around every call into the core; core_left() may end the life: true when it is dead now. */
-void sim_core_enter(struct sim_life *life);
-bool sim_core_left(struct sim_life *life);
-/* The completion contract: one operation, one completion. */
-void sim_under_way(struct sim_life *life, const void *op, const char *what);
-void sim_not_under_way(struct sim_life *life, const void *op);
-
-/* ---- checks.c: the books at the end */
-void sim_check_tick(struct sim *sim, struct sim_life *life);
-/* A worker says that it is drained. */
-void sim_check_drained(struct sim *sim, struct sim_life *life);
-bool sim_is_quiet(struct sim *sim);
-void sim_check_end(struct sim *sim);
-/* Why it is not quiet: fails. */
-void sim_check_stuck(struct sim *sim) __attribute__((noreturn));
 
 #endif

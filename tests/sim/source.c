@@ -1,5 +1,5 @@
 /* One member's view of the topics: what it fetches, what it is told of rebalances, and its offset commits. */
-#include "sim.h"
+#include "parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +122,16 @@ static int64_t told_at(struct sim *sim, struct sim_life *life, int64_t within_us
     return life->callback_last_us = at;
 }
 
+/* Put off because the member stands still: what it is told later comes after this. */
+static bool told_later(struct sim *sim, struct sim_life *life, sim_fn fn, void *arg, uint32_t stamp)
+{
+    if (!sim_life_asleep(sim, life, fn, arg, stamp))
+        return false;
+    if (life->callback_last_us < life->deferred_last_us)
+        life->callback_last_us = life->deferred_last_us;
+    return true;
+}
+
 struct assignment {
     struct sim_life *life;
     int count;
@@ -134,7 +144,7 @@ static void assign_event(struct sim *sim, void *arg, uint32_t stamp)
     struct assignment *assignment = arg;
     struct sim_life *life = assignment->life;
     struct partition parts[SIM_PARTITIONS_MAX];
-    if (life->dead || sim_life_asleep(sim, life, assign_event, assignment, stamp))
+    if (life->dead || told_later(sim, life, assign_event, assignment, stamp))
         return;
     for (int i = 0; i < assignment->count; i++) {
         struct sim_owned *owned = sim_owned_find(life, assignment->epochs[i]);
@@ -196,7 +206,7 @@ static void revoke_event(struct sim *sim, void *arg, uint32_t lost)
     struct sim_life *life = arg;
     struct partition parts[SIM_EPOCHS_MAX];
     size_t count = 0;
-    if (life->dead || sim_life_asleep(sim, life, revoke_event, life, lost))
+    if (life->dead || told_later(sim, life, revoke_event, life, lost))
         return;
     if (lost)
         life->lost_due = false;

@@ -1,10 +1,15 @@
 /* The simulated topics: what producers wrote, good and bad, and what each record should come to. */
-#include "sim.h"
+#include "parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define CURSED_MAX 2 /* fewer than make a breaker open: they are to be given up each for itself */
+#define PHONE_HEAD "+1415"
+#define PHONE_FIRST 2001000
+#define PHONE_STEP 37
+#define LIFELINE_EVERY_US (4 * US_PER_S)
 #define KEY_STAYS 9000 /* of 10,000 records of a contact that go to the contact's partition */
 
 static const struct record_header headers[] = {
@@ -75,7 +80,7 @@ static const char *flag_spell(struct sim *sim, bool value)
     return value ? yes[way] : no[way];
 }
 
-static struct sim_content *content_good(struct sim *sim, const char *id, int contact)
+static struct sim_content *content_said(struct sim *sim, const char *id, int contact, bool validate)
 {
     const struct sim_contact *who = &sim->contacts[contact];
     char phone[32];
@@ -86,20 +91,31 @@ static struct sim_content *content_good(struct sim *sim, const char *id, int con
         snprintf(identity, sizeof identity, "\"event_id\":\"%s\",", id);
     bool journeys = sim_chance(sim, 8500);
     bool skip = sim_chance(sim, 6000);
-    int len =
-        snprintf(text, sizeof text,
-                 "{%s\"%s\":\"%s\",\"list_number\":\"%s\",\"use_journeys\":%s,\"skip_journey_if_exists\":%s,"
-                 "\"url\":\"https://example.com/"
-                 "landing?c=%d\",\"ad_network_id\":\"%d\",\"consent\":{\"text\":\"yes\"},"
-                 "\"custom_fields\":{\"tag\":\"c%d\"}}",
-                 identity, sim_chance(sim, 5000) ? "phone" : "phone_number", phone, who->list,
-                 flag_spell(sim, journeys), flag_spell(sim, skip), sim->content_count, sim_below(sim, 4),
-                 sim->content_count);
+    int len = snprintf(
+        text, sizeof text,
+        "{%s\"%s\":\"%s\",\"list_number\":\"%s\",\"use_journeys\":%s,\"skip_journey_if_exists\":%s,%s"
+        "\"url\":\"https://example.com/"
+        "landing?c=%d\",\"ad_network_id\":\"%d\",\"consent\":{\"text\":\"yes\"},"
+        "\"custom_fields\":{\"tag\":\"c%d\"}}",
+        identity, sim_chance(sim, 5000) ? "phone" : "phone_number", phone, who->list,
+        flag_spell(sim, journeys), flag_spell(sim, skip), validate ? "\"use_validation\":true," : "",
+        sim->content_count, sim_below(sim, 4), sim->content_count);
     struct sim_content *content = content_new(sim, text, (size_t)len);
     content->contact = contact;
     content->use_journeys = journeys;
     content->skip = skip;
-    if (sim_strikes(sim, SIM_BAD) && sim_chance(sim, 1000)) {
+    content->validate = validate;
+    return content;
+}
+
+static struct sim_content *content_good(struct sim *sim, const char *id, int contact)
+{
+    bool validate = sim_strikes(sim, SIM_VALIDATE) && sim_chance(sim, 4000);
+    struct sim_content *content = content_said(sim, id, contact, validate);
+    if (sim_strikes(sim, SIM_CURSED) && sim_chance(sim, 500) && sim->cursed_count < CURSED_MAX) {
+        sim->cursed_count++;
+        content->cursed = validate && sim_chance(sim, 5000) ? 503 : 500;
+    } else if (sim_strikes(sim, SIM_BAD) && sim_chance(sim, 1000)) {
         int which = sim_below(sim, (int)(sizeof rejections / sizeof rejections[0]));
         content->rejected_status = rejections[which].status;
         content->rejected_code = rejections[which].code;
@@ -297,12 +313,15 @@ static void append_one(struct sim *sim)
 
 static void contacts_make(struct sim *sim)
 {
-    sim->contact_count = 1 + sim_below(sim, SIM_CONTACTS_MAX);
+    bool many = sim->profile.kind == SIM_COMEBACK;
+    int room = many ? SIM_CONTACTS_MANY : SIM_CONTACTS_MAX;
+    sim->contact_count = many ? room : 1 + sim_below(sim, room);
+    sim->contacts = sim_alloc(sim, (size_t)sim->contact_count * sizeof *sim->contacts);
     for (int i = 0; i < sim->contact_count; i++) {
         struct sim_contact *contact = &sim->contacts[i];
         contact->index = i;
         int person = i && sim_chance(sim, 2000) ? i - 1 : i; /* somebody on two lists */
-        snprintf(contact->phone, sizeof contact->phone, "+1415555%04d", 1000 + person * 37);
+        snprintf(contact->phone, sizeof contact->phone, PHONE_HEAD "%07d", PHONE_FIRST + person * PHONE_STEP);
         snprintf(contact->list, sizeof contact->list, "+1212555%04d", 2000 + (person == i ? 0 : i));
         contact->on_list = sim_chance(sim, 2000);
         for (int p = 0; p < SIM_PARTITIONS_MAX; p++)
@@ -310,16 +329,49 @@ static void contacts_make(struct sim *sim)
     }
 }
 
-void sim_topics_make(struct sim *sim)
+int sim_contact_find(const struct sim *sim, struct slice phone, struct slice list)
 {
-    int count = (int)sim_between(sim, 20, sim_chance(sim, 2000) ? 150 : 60);
-    if (sim->profile.siege)
-        count = 6;
-    if (sim->options->records_max && (size_t)count > sim->options->records_max)
-        count = (int)sim->options->records_max;
+    if (!slice_present(phone) || !slice_present(list))
+        return -1;
+    char text[24];
+    size_t head = strlen(PHONE_HEAD);
+    if (phone.len <= head || phone.len >= sizeof text)
+        return -3;
+    memcpy(text, phone.ptr, phone.len);
+    text[phone.len] = '\0';
+    int person = (atoi(text + head) - PHONE_FIRST) / PHONE_STEP;
+    for (int i = person < 0 ? 0 : person; i <= person + 1 && i < sim->contact_count; i++) {
+        if (slice_is(phone, sim->contacts[i].phone) && slice_is(list, sim->contacts[i].list))
+            return i;
+    }
+    return -3;
+}
+
+/* Everything of a contact that is on hand at the beginning: good events, each said once. */
+static void append_history(struct sim *sim)
+{
+    int contact = sim_below(sim, sim->contact_count);
+    char id[SIM_ID_BYTES];
+    snprintf(id, sizeof id, "ev-%d", sim->record_count);
+    struct sim_content *content = content_good(sim, id, contact);
+    content->poison = SIM_HARMLESS;
+    record_append(sim, part_choose(sim, contact), content, id);
+}
+
+/* Somebody signs up after all is well: a held route needs a good event to learn it by. */
+static void append_lifeline(struct sim *sim)
+{
+    int contact = sim_below(sim, sim->contact_count);
+    char id[SIM_ID_BYTES];
+    snprintf(id, sizeof id, "ev-%d", sim->record_count);
+    bool validate = sim->known >> SIM_VALIDATE & 1 && sim_chance(sim, 6000);
+    struct sim_content *content = content_said(sim, id, contact, validate);
+    record_append(sim, &sim->parts[sim_below(sim, sim->part_count)], content, id);
+}
+
+static void parts_make(struct sim *sim, int room)
+{
     sim->topic_count = 1 + (sim_chance(sim, 3000) ? sim_below(sim, SIM_TOPICS_MAX) : 0);
-    sim->records = sim_alloc(sim, (size_t)count * sizeof(struct sim_record *));
-    sim->contents = sim_alloc(sim, (size_t)count * sizeof(struct sim_content *));
     for (int t = 0; t < sim->topic_count; t++) {
         snprintf(sim->topic_text[t], sizeof sim->topic_text[t], t ? "signups-%d" : "signups", t + 1);
         sim->topic_names[t] = sim->topic_text[t];
@@ -329,22 +381,52 @@ void sim_topics_make(struct sim *sim)
             part->index = sim->part_count++;
             snprintf(part->topic, sizeof part->topic, "%s", sim->topic_text[t]);
             part->number = p;
-            part->log = sim_alloc(sim, (size_t)count * sizeof(struct sim_record *));
+            part->log = sim_alloc(sim, (size_t)room * sizeof(struct sim_record *));
         }
     }
-    contacts_make(sim);
-    for (int i = 0; i < count; i++)
-        append_one(sim);
-    /* When they appear: a backlog, or a stream; each partition in its order. */
+}
+
+/* When they appear: a backlog, or a stream; each partition in its order. */
+static void records_time(struct sim *sim, int ordinary)
+{
     bool backlog = sim_chance(sim, 5000);
     for (int p = 0; p < sim->part_count; p++) {
         int64_t at = 0;
+        int lifelines = 0;
         for (int i = 0; i < sim->parts[p].count; i++) {
-            if (!backlog)
+            struct sim_record *record = sim->parts[p].log[i];
+            if (record->index >= ordinary)
+                at = sim->profile.heal_us + LIFELINE_EVERY_US * ++lifelines;
+            else if (!backlog && record->index >= sim->profile.history)
                 at += sim_between(sim, 0, sim->profile.traffic_us * 2 / (sim->parts[p].count + 1));
-            sim->parts[p].log[i]->appended_us = at;
+            record->appended_us = at;
         }
     }
+}
+
+void sim_topics_make(struct sim *sim)
+{
+    int count = sim->profile.records;
+    int lifelines =
+        sim->known & (UINT32_C(1) << SIM_BAD | UINT32_C(1) << SIM_CURSED | UINT32_C(1) << SIM_STORM)
+            ? sim->profile.lifelines
+            : 0;
+    if (sim->options->records_max && (size_t)count > sim->options->records_max)
+        count = (int)sim->options->records_max;
+    if (sim->profile.history > count / 2)
+        sim->profile.history = count / 2;
+    int room = count + lifelines;
+    sim->records = sim_alloc(sim, (size_t)room * sizeof(struct sim_record *));
+    sim->contents = sim_alloc(sim, (size_t)room * sizeof(struct sim_content *));
+    parts_make(sim, room);
+    contacts_make(sim);
+    for (int i = 0; i < sim->profile.history; i++)
+        append_history(sim);
+    for (int i = sim->profile.history; i < count; i++)
+        append_one(sim);
+    for (int i = 0; i < lifelines; i++)
+        append_lifeline(sim);
+    records_time(sim, count);
 }
 
 struct sim_record *sim_record_by_position(struct sim *sim, struct slice topic, int32_t partition,
@@ -376,6 +458,8 @@ struct sim_record *sim_record_find(struct sim *sim, const struct record *record)
 bool sim_record_answered(struct sim *sim, const struct sim_record *record)
 {
     const struct sim_row *row = sim_row_find_str(sim, record->id);
+    if (record->settled)
+        return true;
     if (row) {
         if (row->record == record && row->state != SIM_CLAIMED)
             return true;

@@ -1,5 +1,5 @@
 /* The lives of the workers: when the core is ticked, and how it dies, sleeps and is shut down. */
-#include "sim.h"
+#include "parts.h"
 
 #include "signup/core/delivery.h"
 
@@ -10,12 +10,14 @@
 #define IDLE_TICKS_MAX 100 /* idle ones within one virtual second: more is a busy loop */
 #define DRAIN_LIMIT_US (10 * US_PER_S)
 
-/* ---- the observer: only for traces */
+/* ---- the observer: for traces, and for who is in work */
 
 static void observe(void *ctx, const struct observation *seen)
 {
     struct sim_life *life = ctx;
     struct sim *sim = life->sim;
+    if (sim->profile.watch_lanes)
+        sim_lanes_observe(life, seen);
     if (!sim->options->trace)
         return;
     const struct sim_record *record =
@@ -111,8 +113,6 @@ bool sim_life_asleep(struct sim *sim, struct sim_life *life, sim_fn fn, void *ar
     life->deferred_last_us = at;
     if (life->done_last_us < at)
         life->done_last_us = at;
-    if (life->callback_last_us < at)
-        life->callback_last_us = at;
     sim_at(sim, at, fn, arg, stamp);
     return true;
 }
@@ -232,7 +232,8 @@ static void tick_event(struct sim *sim, void *arg, uint32_t stamp)
     uint64_t steps_before = life->core_steps;
     sim->totals.ticks++;
     sim_core_enter(life);
-    pipeline_tick(life->pipeline, (mono_us_t){sim->now_us}, (wall_us_t){sim->wall_base_us + sim->now_us});
+    pipeline_tick(life->pipeline, (mono_us_t){sim->now_us},
+                  (wall_us_t){sim->wall_base_us + sim->now_us + life->wall_jump_us});
     if (sim_core_left(life))
         return;
     idle_count(sim, life, asked, steps_before);
@@ -274,7 +275,7 @@ struct sim_life *sim_life_start(struct sim *sim, int worker)
     life->sim = sim;
     life->worker = worker;
     life->number = ++sim->life_count;
-    life->stopped_us = -1;
+    life->stopped_us = life->unpaid_us = life->fused_us = -1;
     life->config = sim->base;
     life->config.seed = sim_random(sim);
     life->ports = (struct ports){.source = &sim_source_port,
@@ -287,7 +288,7 @@ struct sim_life *sim_life_start(struct sim *sim, int worker)
                                  .dead_letter_ctx = life,
                                  .observer = &observer_port,
                                  .observer_ctx = life};
-    if (!sim->options->trace)
+    if (!sim->options->trace && !sim->profile.watch_lanes)
         life->ports.observer = NULL;
     life->pipeline = pipeline_create(&life->config, &life->ports);
     if (!life->pipeline)

@@ -1,5 +1,5 @@
 /* Chance, virtual time, memory of a run, and how a run fails: with its trace. */
-#include "sim.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -197,6 +197,11 @@ struct sim_whom sim_whom_row(const struct sim_row *row, int worker)
 struct sim_whom sim_whom_part(const struct sim_partition *part, int worker)
 {
     return (struct sim_whom){NULL, -1, part->index, worker};
+}
+
+struct sim_whom sim_whom_contact(int contact, int worker)
+{
+    return (struct sim_whom){NULL, contact < 0 ? -1 : contact, -1, worker};
 }
 
 struct sim_whom sim_whom_worker(int worker)
