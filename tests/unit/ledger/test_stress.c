@@ -568,6 +568,9 @@ static void failover_to_the_standby(void **state)
     assert_int_equal(peer.condition, LEDGER_CONDITION_AWAY); /* a standby is no place to write */
     PQclear(cluster_exec(&standby, "SELECT pg_promote()"));
     peer_wait(&peer, LEDGER_CONDITION_UP, 5000);
+    struct ledger_status status;
+    ledger_status(peer.ledger, &status);
+    assert_int_equal(status.forgotten, 1); /* somebody is told that a confirmed record is gone */
     assert_int_equal(record(&peer, &e[0], RECORD_ACCEPTED), RECORD_DONE);
     assert_int_equal(record(&peer, &e[2], RECORD_DEAD), RECORD_DONE); /* its claim is gone: written whole */
     assert_int_equal(claim(&peer, &e[3]), CLAIM_GO);                  /* a lost row is a new event */
