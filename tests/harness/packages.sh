@@ -62,7 +62,7 @@ guard_services() {
 #!/bin/sh
 # signup: temporary guard of an installation, removed at its end
 case "\$1" in
-postgresql*|prometheus*) exit 101 ;;
+postgresql*|prometheus*|pgbouncer*) exit 101 ;;
 esac
 [ ! -x $policy_saved ] || exec $policy_saved "\$@"
 exit 0
@@ -89,12 +89,12 @@ guard_main_cluster() {
 
 # The guard keeps a service from starting now; this keeps it from starting at the next boot.
 # postgresql.service stays as it is: without a cluster it starts nothing.
-disable_new_prometheus() {
+disable_new() { # service
     if [ -d /run/systemd/system ] || command -v systemctl >/dev/null 2>&1; then
-        systemctl --no-reload disable prometheus.service >/dev/null 2>&1 || true
+        systemctl --no-reload disable "$1.service" >/dev/null 2>&1 || true
     fi
-    if [ -x /usr/sbin/update-rc.d ] && [ -e /etc/init.d/prometheus ]; then
-        update-rc.d prometheus disable >/dev/null 2>&1 || true
+    if [ -x /usr/sbin/update-rc.d ] && [ -e "/etc/init.d/$1" ]; then
+        update-rc.d "$1" disable >/dev/null 2>&1 || true
     fi
 }
 
@@ -105,6 +105,7 @@ install_as_root() {
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 
     had_prometheus=no; is_installed prometheus && had_prometheus=yes
+    had_pgbouncer=no; is_installed pgbouncer && had_pgbouncer=yes
     had_postgresql=no
     dpkg-query -W -f '${db:Status-Status}\n' 'postgresql-[0-9]*' 2>/dev/null | grep -qx installed && had_postgresql=yes
 
@@ -127,7 +128,8 @@ install_as_root() {
             die "apt-get could not install them; whole output: $log"
         fi
     fi
-    [ "$had_prometheus" = yes ] || ! is_installed prometheus || disable_new_prometheus
+    [ "$had_prometheus" = yes ] || ! is_installed prometheus || disable_new prometheus
+    [ "$had_pgbouncer" = yes ] || ! is_installed pgbouncer || disable_new pgbouncer
     rm -f "$log"
 }
 
