@@ -197,6 +197,17 @@ static void load_check(void)
     }
 }
 
+static void thaw(void);
+
+/* A backend that stood still executes what its client has given up: not within the next test. */
+static void load_await_silence(void)
+{
+    thaw();
+    for (double end = cluster_now() + 15;
+         strcmp(ASK("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'signup-worker'"), "0") != 0;)
+        assert_true(cluster_now() < end);
+}
+
 static void load_run(const char *dsn, bool pooled, void (*fault)(int number), int every)
 {
     load_begin(dsn, pooled, fault, every);
@@ -216,6 +227,8 @@ static void load_run(const char *dsn, bool pooled, void (*fault)(int number), in
     for (int p = 0; p < 2; p++)
         peer_close(&load.peers[p]);
     arena_fini(&arena);
+    if (!pooled) /* a pooler keeps its own connections */
+        load_await_silence();
 }
 
 /* ------------------------------------------------------------------ faults of the server */
