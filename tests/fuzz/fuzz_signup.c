@@ -19,7 +19,7 @@ static void read_with(struct slice value, unsigned variant, struct arena *arena,
         .list_number = variant & 2 ? SLICE_LITERAL("+18335550100") : SLICE_ABSENT,
         .use_journeys = variant & 4,
         .skip_journey_if_exists = variant & 8,
-        .use_validation = variant & 16,
+        .validation = variant & 16 ? EVENT_VALIDATION_INLINE : EVENT_VALIDATION_OFF,
         .topics = topics,
         .topic_count = 1,
     };

@@ -63,7 +63,7 @@ struct event_rules event_rules_from(const struct config *config)
         .list_number = list[0] ? slice_from_str(list) : SLICE_ABSENT,
         .use_journeys = config->defaults.use_journeys,
         .skip_journey_if_exists = config->defaults.skip_journey_if_exists,
-        .use_validation = config->validation.mode == CONFIG_VALIDATION_INLINE,
+        .validation = (enum event_validation)config->validation.mode,
         .topics = (const char *const *)config->kafka.topics.items,
         .topic_count = config->kafka.topics.count,
     };

@@ -17,10 +17,11 @@ static void warn_type(struct reader *reader, const json_t *value, const char *na
 }
 
 /* A text member that `clean` narrows to what the API takes. */
-static void read_cleaned(struct reader *reader, json_t *root, const char *name, const char *wanted,
+static void read_cleaned(struct reader *reader, enum event_field field, const char *wanted,
                          struct slice (*clean)(struct slice text), struct slice *out)
 {
-    const json_t *value = reader_member(root, name);
+    const json_t *value = reader->field[field];
+    const char *name = event_field_str(field);
     if (!value)
         return;
     if (!json_is_string(value)) {
@@ -35,9 +36,9 @@ static void read_cleaned(struct reader *reader, json_t *root, const char *name, 
 }
 
 /* A text member; a number is written as text, and blanks alone say nothing. */
-static void read_text(struct reader *reader, json_t *root, const char *name, struct slice *out)
+static void read_text(struct reader *reader, enum event_field field, struct slice *out)
 {
-    json_t *value = reader_member(root, name);
+    json_t *value = reader->field[field];
     if (!value)
         return;
     if (json_is_string(value)) {
@@ -48,13 +49,13 @@ static void read_text(struct reader *reader, json_t *root, const char *name, str
         canonical_append(&reader->text, value);
         *out = reader_keep_text(reader);
     } else {
-        warn_type(reader, value, name, "text");
+        warn_type(reader, value, event_field_str(field), "text");
     }
 }
 
-static void read_consent(struct reader *reader, json_t *root)
+static void read_consent(struct reader *reader)
 {
-    json_t *value = reader_member(root, "consent");
+    json_t *value = reader->field[EVENT_CONSENT];
     if (!value)
         return;
     if (!json_is_object(value)) {
@@ -103,9 +104,9 @@ static size_t append_members(struct reader *reader, const struct canonical_membe
     return dropped;
 }
 
-static void read_custom_fields(struct reader *reader, json_t *root)
+static void read_custom_fields(struct reader *reader)
 {
-    json_t *value = reader_member(root, "custom_fields");
+    json_t *value = reader->field[EVENT_CUSTOM_FIELDS];
     if (!value)
         return;
     if (!json_is_object(value)) {
@@ -131,13 +132,13 @@ static void read_custom_fields(struct reader *reader, json_t *root)
         reader->out->custom_fields = reader_keep_text(reader);
 }
 
-void normalize_attributes(struct reader *reader, json_t *root)
+void normalize_attributes(struct reader *reader)
 {
     struct signup *out = reader->out;
-    read_cleaned(reader, root, "ip_address", "an IPv4 or IPv6 address", clean_ip, &out->ip_address);
-    read_cleaned(reader, root, "url", "an absolute http or https URL", clean_url, &out->url);
-    read_text(reader, root, "ad_network_source", &out->ad_network_source);
-    read_text(reader, root, "ad_network_id", &out->ad_network_id);
-    read_custom_fields(reader, root);
-    read_consent(reader, root);
+    read_cleaned(reader, EVENT_IP_ADDRESS, "an IPv4 or IPv6 address", clean_ip, &out->ip_address);
+    read_cleaned(reader, EVENT_URL, "an absolute http or https URL", clean_url, &out->url);
+    read_text(reader, EVENT_AD_NETWORK_SOURCE, &out->ad_network_source);
+    read_text(reader, EVENT_AD_NETWORK_ID, &out->ad_network_id);
+    read_custom_fields(reader);
+    read_consent(reader);
 }

@@ -33,9 +33,9 @@ static bool looks_like_position(const struct reader *reader, struct slice id)
     return slice_equal(id, reader->record->topic);
 }
 
-static void read_event_id(struct reader *reader, json_t *root)
+static void read_event_id(struct reader *reader)
 {
-    const json_t *value = reader_member(root, "event_id");
+    const json_t *value = reader->field[EVENT_EVENT_ID];
     if (!value)
         return;
     if (!json_is_string(value)) {
@@ -65,9 +65,9 @@ static void read_event_id(struct reader *reader, json_t *root)
 }
 
 /* NULL where there is no value, or only blanks in it: a form's empty field says nothing. */
-static const json_t *number_member(const json_t *root, const char *name)
+static const json_t *number_field(const struct reader *reader, enum event_field field)
 {
-    const json_t *value = reader_member(root, name);
+    const json_t *value = reader->field[field];
     if (json_is_string(value) && !clean_blanks(reader_string(value)).len)
         return NULL;
     return value;
@@ -102,13 +102,13 @@ static void read_number(struct reader *reader, const json_t *value, const char *
     *out = reader_keep(reader, (struct slice){e164, len});
 }
 
-static void read_phone(struct reader *reader, json_t *root)
+static void read_phone(struct reader *reader)
 {
     const char *name = "phone_number";
-    const json_t *value = number_member(root, name);
+    const json_t *value = number_field(reader, EVENT_PHONE_NUMBER);
     if (!value) {
         name = "phone";
-        value = number_member(root, name);
+        value = number_field(reader, EVENT_PHONE);
     }
     if (value)
         read_number(reader, value, name, DEATH_INVALID_PHONE, &reader->out->phone_number);
@@ -117,9 +117,9 @@ static void read_phone(struct reader *reader, json_t *root)
                    "The event has no phone number. Send the contact's number in the field phone_number.");
 }
 
-static void read_list(struct reader *reader, json_t *root)
+static void read_list(struct reader *reader)
 {
-    const json_t *value = number_member(root, "list_number");
+    const json_t *value = number_field(reader, EVENT_LIST_NUMBER);
     if (value)
         read_number(reader, value, "list_number", DEATH_INVALID_LIST_NUMBER, &reader->out->list_number);
     else if (slice_present(reader->rules->list_number))
@@ -160,27 +160,30 @@ static bool flag_value(const json_t *value, bool *out)
 }
 
 /* Whether the event says it; `flag` keeps its value where not. */
-static bool read_flag(struct reader *reader, json_t *root, const char *name, bool *flag)
+static bool read_flag(struct reader *reader, enum event_field field, bool *flag)
 {
-    const json_t *value = reader_member(root, name);
+    const json_t *value = reader->field[field];
     if (!value)
         return false;
     if (!flag_value(value, flag))
         reader_die(reader, DEATH_INVALID_FIELD,
                    "%s is %s that means neither true nor false, and a guess could enrol somebody or cost "
                    "money. Send true or false.",
-                   name, reader_type_str(value));
+                   event_field_str(field), reader_type_str(value));
     return true;
 }
 
-static void read_flags(struct reader *reader, json_t *root)
+static void read_flags(struct reader *reader)
 {
     struct signup *out = reader->out;
-    read_flag(reader, root, "use_journeys", &out->use_journeys);
-    read_flag(reader, root, "skip_journey_if_exists", &out->skip_journey_if_exists);
-    read_flag(reader, root, "override_custom_fields", &out->override_custom_fields);
-    out->says_use_validation = read_flag(reader, root, "use_validation", &out->use_validation);
-    read_flag(reader, root, "force", &out->asks_force);
+    bool validates = false;
+    read_flag(reader, EVENT_USE_JOURNEYS, &out->use_journeys);
+    read_flag(reader, EVENT_SKIP_JOURNEY_IF_EXISTS, &out->skip_journey_if_exists);
+    read_flag(reader, EVENT_OVERRIDE_CUSTOM_FIELDS, &out->override_custom_fields);
+    if (read_flag(reader, EVENT_USE_VALIDATION, &validates))
+        out->validation = validates ? EVENT_VALIDATION_INLINE : EVENT_VALIDATION_OFF;
+    out->use_validation = out->validation == EVENT_VALIDATION_INLINE;
+    read_flag(reader, EVENT_FORCE, &out->asks_force);
     out->force = out->asks_force && out->use_validation;
 }
 
@@ -194,9 +197,9 @@ static bool date_value(const json_t *value, wall_us_t *out)
 }
 
 /* The event's own date where it can be used. */
-static bool read_own_date(struct reader *reader, json_t *root)
+static bool read_own_date(struct reader *reader)
 {
-    const json_t *value = reader_member(root, "signup_date");
+    const json_t *value = reader->field[EVENT_SIGNUP_DATE];
     wall_us_t date;
     if (!value)
         return false;
@@ -215,21 +218,24 @@ static bool read_own_date(struct reader *reader, json_t *root)
     return true;
 }
 
-static void read_date(struct reader *reader, json_t *root)
+static void read_date(struct reader *reader)
 {
     struct signup *out = reader->out;
-    out->signup_date_from_event = read_own_date(reader, root);
+    out->signup_date_from_event = read_own_date(reader);
     out->has_signup_date = out->signup_date_from_event ||
                            (reader->record->timestamp_ms >= 0 &&
                             date_from_milliseconds(reader->record->timestamp_ms, &out->signup_date));
 }
 
-void normalize_event(struct reader *reader, json_t *root)
+void normalize_contact(struct reader *reader)
 {
-    read_event_id(reader, root);
-    read_phone(reader, root);
-    read_list(reader, root);
-    read_flags(reader, root);
-    read_date(reader, root);
-    normalize_attributes(reader, root);
+    read_event_id(reader);
+    read_phone(reader);
+}
+
+void normalize_call(struct reader *reader)
+{
+    read_list(reader);
+    read_flags(reader);
+    read_date(reader);
 }

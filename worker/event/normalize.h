@@ -1,16 +1,20 @@
-/* The steps from a JSON object to the canonical signup, in the order in which faults are told: event_id,
+/* The steps from an event's fields to the canonical signup, in the order in which faults are told: event_id,
  * phone, list, flags. */
 #ifndef SIGNUP_EVENT_NORMALIZE_H
 #define SIGNUP_EVENT_NORMALIZE_H
 
 #include "reader.h"
 
-/* What identifies the signup and steers the call (normalize.c). A fault does not stop it: what else can be
- * read is kept for the ledger. */
-void normalize_event(struct reader *reader, json_t *root);
+/* A fault does not stop any of these: what else can be read is kept for the ledger. */
+
+/* Who has signed up: event_id and phone (normalize.c). */
+void normalize_contact(struct reader *reader);
+
+/* What steers the call: list, flags, validation and date (normalize.c). After the attributes, by which a route may be chosen. */
+void normalize_call(struct reader *reader);
 
 /* What only describes the signup (attributes.c): nothing here kills an event, what cannot be used is
  * dropped with a warning. */
-void normalize_attributes(struct reader *reader, json_t *root);
+void normalize_attributes(struct reader *reader);
 
 #endif

@@ -57,6 +57,13 @@ json_t *reader_member(const json_t *root, const char *name)
     return json_is_null(value) ? NULL : value;
 }
 
+void reader_note(const struct reader *reader, const char *step, const char *field, struct slice value,
+                 const char *origin)
+{
+    if (reader->trace)
+        reader->trace->note(reader->trace->ctx, step, field, value, origin);
+}
+
 struct slice reader_string(const json_t *value)
 {
     assert(json_is_string(value));

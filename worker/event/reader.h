@@ -12,6 +12,11 @@ struct reader {
     wall_us_t now;
     struct arena *arena;
     struct signup *out;
+    const struct event_trace *trace;  /* NULL: nobody listens */
+    const struct event_topic *shape;  /* of the record's topic; NULL: plain `api` */
+    const struct event_route *route;  /* the one that matched; NULL: none */
+    json_t *field[EVENT_FIELD_COUNT]; /* what the event says, borrowed from the tree; NULL: nothing, null included */
+    const char *origin[EVENT_FIELD_COUNT]; /* where it came from, for people; NULL: the field of that name */
     struct buf text; /* working text: whoever uses it empties it first */
     bool full;       /* the arena or the working text reached its cap: the event is dead whatever is found */
 };
@@ -31,8 +36,12 @@ struct slice reader_keep(struct reader *reader, struct slice text) __attribute__
 /* Copies the working text, as reader_keep(). */
 struct slice reader_keep_text(struct reader *reader) __attribute__((warn_unused_result));
 
-/* A member of the event; NULL where it is absent, null included. Borrowed from the tree. */
+/* A member of an object; NULL where it is absent, null included. Borrowed from the tree. */
 json_t *reader_member(const json_t *root, const char *name);
+
+/* Tells the trace, if there is one. */
+void reader_note(const struct reader *reader, const char *step, const char *field, struct slice value,
+                 const char *origin);
 
 /* The text of a JSON string, borrowed from the tree. */
 struct slice reader_string(const json_t *value);

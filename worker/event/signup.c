@@ -4,6 +4,7 @@
 #include "body.h"
 #include "decode.h"
 #include "digest.h"
+#include "fields.h"
 #include "normalize.h"
 #include "phone_library.h"
 #include "scratch.h"
@@ -56,8 +57,9 @@ static void start(struct reader *reader)
     *out = (struct signup){
         .use_journeys = rules->use_journeys,
         .skip_journey_if_exists = rules->skip_journey_if_exists,
-        .use_validation = rules->use_validation,
+        .validation = rules->validation,
         .id_from_position = true,
+        .schema_id = -1,
     };
     out->position = record_position(reader->arena, reader->record);
     /* Without a name the record could not be answered for: better no process than a lost record. */
@@ -74,17 +76,26 @@ static void die_full(struct signup *out)
     out->body = SLICE_ABSENT;
 }
 
-void signup_read(const struct event_rules *rules, const struct record *record, wall_us_t now,
-                 struct arena *arena, struct signup *out)
+static void read_all(struct reader *reader, json_t *root)
 {
-    struct reader reader = {.rules = rules, .record = record, .now = now, .arena = arena, .out = out};
+    fields_assign(reader, root);
+    normalize_contact(reader);
+    normalize_attributes(reader);
+    normalize_call(reader);
+}
+
+void signup_read_traced(const struct event_rules *rules, const struct record *record, wall_us_t now,
+                        struct arena *arena, const struct event_trace *trace, struct signup *out)
+{
+    struct reader reader = {
+        .rules = rules, .record = record, .now = now, .arena = arena, .trace = trace, .out = out};
     event_prepare();
     start(&reader);
     buf_init(&reader.text, TEXT_BYTES_MAX);
     scratch_begin();
     json_t *root = decode_event(&reader);
     if (root)
-        normalize_event(&reader, root);
+        read_all(&reader, root);
     scratch_end(root);
     if (out->death == DEATH_NONE && !reader.full)
         body_build(&reader);
@@ -93,4 +104,10 @@ void signup_read(const struct event_rules *rules, const struct record *record, w
     if (out->death != DEATH_NONE)
         digest_parts(&record->value, 1, out->digest); /* no canonical content: the bytes for themselves */
     buf_fini(&reader.text);
+}
+
+void signup_read(const struct event_rules *rules, const struct record *record, wall_us_t now,
+                 struct arena *arena, struct signup *out)
+{
+    signup_read_traced(rules, record, now, arena, NULL, out);
 }

@@ -20,6 +20,15 @@ enum on_billing {
     ON_BILLING_DEAD
 };
 
+/* What becomes of an event that would validate when the day's budget is spent. */
+enum on_budget {
+    ON_BUDGET_PARK_UNTIL_TOMORROW,
+    ON_BUDGET_WITHOUT_VALIDATION /* it goes without, with a warning */
+};
+
+#define BUDGET_NONE INT64_C(-1)
+#define VALIDATION_PRICE INT64_C(3000) /* of a lookup that is not cached, in millionths of a US dollar (contacts-api.md section 2) */
+
 struct pipeline_config {
     struct event_rules rules;
     struct policy policy;
@@ -32,6 +41,12 @@ struct pipeline_config {
     int max_attempts;         /* an event that has failed this often is dead */
     int64_t billing_step_us;  /* wait after a 402 */
     enum on_billing on_billing;
+    const struct slice *allow; /* dispositions that the gate lets through (validation.gate.allow) */
+    size_t allow_count;
+    int64_t remember_us;      /* how long a known validation is good; 0: none is */
+    int64_t daily_budget;     /* of validation, in millionths of a US dollar; BUDGET_NONE: no limit */
+    enum on_budget on_budget;
+    int64_t spend_interval_us; /* between looks at what all workers have spent today */
     unsigned fuse;            /* deaths in a row of answers that need not speak of the event; 0: never */
     int64_t retry_after_cap_us;
     int64_t rate_upsert;      /* calls a second; 0: no limit, here and below */
@@ -110,7 +125,17 @@ bool pipeline_drained(const struct pipeline *pipeline);
     X(retries, "upsert calls that are to be repeated")                                                                 \
     X(guarded, "calls repeated with the journey guard after a call of unknown fate")                                   \
     X(reads, "contacts read back after a call of unknown fate")                                                        \
-    X(validation_skipped, "events sent without the validation that the account cannot pay for")                        \
+    X(validation_skipped, "events sent without validation because the account cannot pay or the day's budget is spent") \
+    X(validations, "phone lookups started before an upsert")                                                           \
+    X(validations_known, "events whose phone was known from an earlier validation, without a call")                    \
+    X(validations_shared, "events that took the lookup of another event of the same phone")                            \
+    X(validations_refused, "events that are dead because of their phone's disposition")                                \
+    X(validations_paid, "validations that cost something, within the upsert or before it")                             \
+    X(validation_cost, "what they cost, in millionths of a US dollar")                                                 \
+    X(budget_parked, "times an event was parked because the day's validation budget was spent")                        \
+    X(journeys_missed, "accepted events of which the API said that a journey was not used")                            \
+    X(outcomes, "outcomes published")                                                                                  \
+    X(outcome_failures, "outcomes that could not be published and stay due")                                           \
     X(fuses, "times that the fuse held the route")                                                                     \
     X(warnings, "warnings recorded")                                                                                   \
     X(new_contacts, "accepted events whose contact was new to the account")                                            \
@@ -132,7 +157,7 @@ struct pipeline_counters {
 };
 
 struct pipeline_gate_status {
-    const char *route;    /* "upsert", "validate", "ledger", "dead_letter" */
+    const char *route;    /* "upsert", "validate", "ledger", "dead_letter", "outcomes" */
     bool open;
     const char *why;      /* "" while open */
     mono_us_t closed_since;
@@ -140,7 +165,15 @@ struct pipeline_gate_status {
     size_t limit;         /* adaptive: what is admitted at this time */
     size_t limit_max;
 };
-#define PIPELINE_GATES 4
+#define PIPELINE_GATES 5
+
+struct pipeline_spend {
+    bool known;        /* the ledger has said what was spent */
+    int64_t spent;     /* today, of all workers, in millionths of a US dollar; what this one has not recorded yet among it */
+    int64_t budget;    /* BUDGET_NONE */
+    bool exhausted;    /* the next lookup would pass it */
+    int64_t day_ends_in_us;
+};
 
 struct pipeline_status {
     size_t deliveries;      /* in memory */
@@ -149,6 +182,8 @@ struct pipeline_status {
     size_t waiting_claim;   /* for a live claim elsewhere */
     size_t taken_up;        /* of the deliveries: parked events that were taken up */
     bool fuse_blown;
+    size_t validating;      /* lookups under way */
+    struct pipeline_spend spend;
     size_t lanes;
     size_t memory_bytes;
     bool intake_open;

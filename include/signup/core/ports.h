@@ -82,14 +82,23 @@ enum claim_answer {
     CLAIM_POISON    /* the database refuses the row's data for good */
 };
 
+/* The last validation of a phone that the ledger remembers (signup.phone_validation). */
+struct known_validation {
+    struct slice validation; /* a JSON object text, told as one that cost nothing: "cost": 0, "cached": true; absent: none is known */
+    int64_t age_us;          /* by the server's clock */
+};
+
 struct claim_item {
     /* in */
     struct slice event_id;
     const struct record *record; /* position and bytes */
     const struct signup *signup; /* phone, list (may be absent), digest */
     struct claim_token token;
+    bool wants_known;            /* what is known of the phone is asked for */
+    struct arena *arena;         /* it goes here */
     /* out, with LEDGER_OK */
     enum claim_answer answer;
+    struct known_validation known; /* with CLAIM_GO and wants_known */
     bool maybe_sent; /* CLAIM_GO, CLAIM_BEHIND: an earlier claimant may have called */
     int attempts;    /* likewise: spent so far */
     int64_t age_us;  /* likewise: since the event was first claimed, or last brought back to life, by the server's clock */
@@ -111,7 +120,8 @@ struct upsert_reply {
     bool is_new_contact;
     bool is_new_list_contact;
     int journeys_enrolled;
-    struct slice validation; /* absent or a JSON object text */
+    struct slice validation;     /* absent or a JSON object text */
+    int64_t validation_cost;     /* of that, in millionths of a US dollar; 0: cached, or not said */
 };
 
 struct attempt {
@@ -148,6 +158,9 @@ struct record_item {
     const struct signup *signup; /* with its warnings, which are written with the row */
     const struct outcome *outcome; /* of the last try; NULL: none (released before any call) */
     const struct upsert_reply *reply; /* NULL unless accepted */
+    struct slice validation; /* of the phone, whoever asked for it; absent: none. Also of a dead or parked event */
+    bool validation_fresh;   /* it was looked up for this record: it is remembered for the phone, and its cost is the day's. Otherwise it came
+                              * from memory, and what the row has already is kept. */
     struct slice request;          /* the body that was sent; absent: none was */
     const struct attempt *attempts_made; /* rows for signup.attempt, newest run only; NULL: none worth keeping */
     int attempts;                  /* the row's counter */
@@ -155,6 +168,8 @@ struct record_item {
     int64_t due_in_us;             /* RECORD_PARKED: from the server's now() */
     bool taken_up;                 /* the row is parked, not claimed: it came by due_take. Final: the contact's next parked event is due */
     bool bare;                     /* write only what no database can refuse: a poison row's second try */
+    struct slice announcement; /* the record for the outcomes topic without its end: a JSON object text that lacks "finished_at" and the closing
+                                * brace, which the ledger adds with its own time. Absent: nothing is told. Written with the row, once. */
     /* out, with LEDGER_OK */
     enum record_answer answer;
 };
@@ -191,6 +206,7 @@ struct parked_event {
     bool maybe_sent;        /* a call may have taken effect, or whoever took it up before did not finish */
     int attempts;
     int64_t age_us;         /* as claim_item.age_us */
+    struct known_validation known; /* of its phone, in the op's arena */
 };
 
 /* Takes up to `limit` parked events that are due, each the earliest parked one of its contact, and none of a contact with a live claim.
@@ -244,6 +260,47 @@ struct outbox_mark_op {
     void *owner;
 };
 
+/* One outcome that is due for the outcomes topic. In the op's arena. */
+struct outcome_letter {
+    int64_t number;       /* of its row in the outbox, growing */
+    struct slice event_id;
+    struct slice text;    /* the JSON record (schemas/signup-outcome.schema.json) */
+    bool published;       /* out, of outcome_port.publish */
+};
+
+/* Takes up to `limit` unpublished outcomes under a lease, in their order. */
+struct outcome_take_op {
+    size_t limit;
+    int64_t lease_us;
+    struct claim_token token;
+    struct arena *arena; /* an arena that fills up ends the batch early */
+    struct outcome_letter *letters; /* out */
+    size_t count;                   /* out */
+    bool more;                      /* out: at least one more is due */
+    void (*done)(struct outcome_take_op *op, enum ledger_result result);
+    void *owner;
+};
+
+/* Forgets those that are published; the others are due again after retry_in_us. */
+struct outcome_mark_op {
+    const struct outcome_letter *letters;
+    size_t count;
+    int64_t retry_in_us; /* 0: at once */
+    struct claim_token token;
+    void (*done)(struct outcome_mark_op *op, enum ledger_result result);
+    void *owner;
+};
+
+/* What validation has cost today, of all workers together; a day is UTC's, by the server's clock. */
+struct spend_op {
+    /* out, with LEDGER_OK */
+    int64_t spent;        /* millionths of a US dollar, as far as it is recorded */
+    int64_t day;          /* days since 1970-01-01 */
+    int64_t day_ends_in_us;
+    void (*done)(struct spend_op *op, enum ledger_result result);
+    void *owner;
+};
+
 struct ledger_port {
     enum port_status (*claim)(void *ctx, struct claim_op *op) PORT_MUST_CHECK;
     enum port_status (*record)(void *ctx, struct record_op *op) PORT_MUST_CHECK;
@@ -251,6 +308,9 @@ struct ledger_port {
     enum port_status (*due_take)(void *ctx, struct due_take_op *op) PORT_MUST_CHECK;
     enum port_status (*outbox_take)(void *ctx, struct outbox_take_op *op) PORT_MUST_CHECK;
     enum port_status (*outbox_mark)(void *ctx, struct outbox_mark_op *op) PORT_MUST_CHECK;
+    enum port_status (*outcome_take)(void *ctx, struct outcome_take_op *op) PORT_MUST_CHECK;
+    enum port_status (*outcome_mark)(void *ctx, struct outcome_mark_op *op) PORT_MUST_CHECK;
+    enum port_status (*spend)(void *ctx, struct spend_op *op) PORT_MUST_CHECK;
 };
 
 /* ------------------------------------------------------------------ contacts: the API */
@@ -284,9 +344,25 @@ struct read_call {
     void *owner;
 };
 
+/* Asks what kind of phone it is (contacts-api.md section 2; its own host). */
+struct validate_call {
+    struct slice phone_number; /* E.164 */
+    bool force;                /* pay for a fresh lookup */
+    struct slice traceparent;  /* absent: none */
+    struct arena *arena;       /* texts go here */
+    /* out */
+    struct outcome outcome;
+    struct slice validation;   /* with OUTCOME_ACCEPTED: the reply, a JSON object text */
+    struct slice disposition;  /* likewise: "ok", "risky", …; as the API says it, also one that is not documented */
+    int64_t cost;              /* likewise: millionths of a US dollar */
+    void (*done)(struct validate_call *call);
+    void *owner;
+};
+
 struct contacts_port {
     enum port_status (*upsert)(void *ctx, struct upsert_call *call) PORT_MUST_CHECK;
     enum port_status (*read)(void *ctx, struct read_call *call) PORT_MUST_CHECK;
+    enum port_status (*validate)(void *ctx, struct validate_call *call) PORT_MUST_CHECK;
 };
 
 /* ------------------------------------------------------------------ dead letters: the producer */
@@ -300,6 +376,19 @@ struct publish_op {
 
 struct dead_letter_port {
     enum port_status (*publish)(void *ctx, struct publish_op *op) PORT_MUST_CHECK;
+};
+
+/* ------------------------------------------------------------------ outcomes: the producer of the optional topic */
+
+struct outcome_publish_op {
+    struct outcome_letter *letters; /* `published` is set on each that the broker has acknowledged */
+    size_t count;
+    void (*done)(struct outcome_publish_op *op);
+    void *owner;
+};
+
+struct outcome_port {
+    enum port_status (*publish)(void *ctx, struct outcome_publish_op *op) PORT_MUST_CHECK;
 };
 
 /* ------------------------------------------------------------------ observer: logs and traces */
@@ -337,6 +426,8 @@ struct ports {
     void *contacts_ctx;
     const struct dead_letter_port *dead_letter;
     void *dead_letter_ctx;
+    const struct outcome_port *outcomes; /* NULL: no outcomes topic */
+    void *outcomes_ctx;
     const struct observer_port *observer;
     void *observer_ctx;
 };

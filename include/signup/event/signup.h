@@ -8,6 +8,7 @@
 #include "signup/base/clock.h"
 #include "signup/base/slice.h"
 #include "signup/event/record.h"
+#include "signup/event/rules.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,7 +33,10 @@
     X(INVALID_EVENT_ID, "invalid_event_id")                                                                            \
     X(EVENT_ID_CONFLICT, "event_id_conflict")                                                                          \
     X(INVALID_FIELD, "invalid_field")                                                                                  \
-    X(PAYLOAD_TOO_LARGE, "payload_too_large")
+    X(PAYLOAD_TOO_LARGE, "payload_too_large")                                                                          \
+    X(MALFORMED_PAYLOAD, "malformed_payload") /* the bytes are not of the topic's profile */                           \
+    X(MISSING_CONSENT, "missing_consent")                                                                              \
+    X(VALIDATION_REFUSED, "validation_refused") /* validation.gate.allow has not the phone's disposition */
 
 enum death_code {
 #define X(name, text) DEATH_##name,
@@ -45,6 +49,7 @@ const char *death_code_str(enum death_code code);
 /* The worker warnings that reading gives. */
 #define SIGNUP_WARNING_DATE "signup_date_unusable" /* unreadable or in the future: the record's timestamp was taken */
 #define SIGNUP_WARNING_FIELD "field_dropped"       /* a field the API would not take; the message names it */
+#define SIGNUP_WARNING_CONSENT "missing_consent"   /* consent.require is not met, and the configuration says to go on */
 
 enum warning_source { WARNING_API, WARNING_WORKER };
 
@@ -73,10 +78,10 @@ struct signup {
     bool use_journeys;
     bool skip_journey_if_exists;
     bool override_custom_fields;
-    bool use_validation;
-    bool force; /* only ever true together with use_validation */
-    bool says_use_validation; /* the event said so itself, and wins over validation.mode `gate` */
-    bool asks_force;          /* the event said force: true; a validation outside the upsert may pass it on */
+    enum event_validation validation; /* never UNSET: what is to be done for this event */
+    bool use_validation;      /* of the request: validation is INLINE (until the core sends it without) */
+    bool force;               /* of the request: only ever true together with use_validation */
+    bool asks_force;          /* the event said force: true; the gate passes it on */
 
     wall_us_t signup_date;
     bool has_signup_date;        /* false only where neither the event nor the record has one */
@@ -88,6 +93,9 @@ struct signup {
     struct slice ad_network_id;
     struct slice custom_fields; /* absent or a JSON object text, flat, as it will be sent */
     struct slice consent;       /* absent or a JSON object text, for the ledger only */
+    struct slice attribution;   /* absent or a JSON object text of raw click ids and campaign parameters, for the ledger only */
+    struct slice route;         /* the matched route's name; absent: none */
+    int64_t schema_id;          /* of Confluent's wire format; -1: none */
 
     struct slice body; /* the API request, raw UTF-8 JSON; absent while dead before it could be built */
     /* Of the canonical content without what only the record gave (its timestamp); of a dead event, of the value's bytes. */
@@ -96,15 +104,11 @@ struct signup {
     struct warning *warnings; /* NULL: none */
 };
 
-/* What the configuration says about reading events. Borrowed for as long as it is used. */
-struct event_rules {
-    const char *country;       /* ISO 3166-1 alpha-2 for national spellings, upper case */
-    struct slice list_number;  /* default list, E.164; absent: none */
-    bool use_journeys;         /* for events that do not say */
-    bool skip_journey_if_exists;
-    bool use_validation;       /* for events that do not say: validation.mode is inline */
-    const char *const *topics; /* configured topics: an event_id that looks like a position of one is refused */
-    size_t topic_count;
+/* Hears each step of a reading, for people who ask where a value came from (signup-worker explain). `field` is "" where a step is about
+ * none; `value` is absent where there is none; `origin` says where it came from. Slices and texts are borrowed for the call. */
+struct event_trace {
+    void (*note)(void *ctx, const char *step, const char *field, struct slice value, const char *origin);
+    void *ctx;
 };
 
 /* Reads one record whole. Never fails: what cannot be a signup is a death with a code and a message. Everything in `out` lives in
@@ -112,6 +116,9 @@ struct event_rules {
  * DEATH_EVENT_TOO_LARGE. `now` only judges dates of the future. */
 void signup_read(const struct event_rules *rules, const struct record *record, wall_us_t now, struct arena *arena,
                  struct signup *out);
+/* The same, and `trace` (may be NULL) hears the steps. */
+void signup_read_traced(const struct event_rules *rules, const struct record *record, wall_us_t now, struct arena *arena,
+                        const struct event_trace *trace, struct signup *out);
 
 /* Appends the request body of POST /v2/contacts (contacts-api.md section 1). `guarded`: skip_journey_if_exists is sent as true
  * whatever the event said, because an earlier call may have taken effect. */

@@ -324,12 +324,12 @@ static void test_flag_defaults(void **state)
             reading_init_event(&r, events[says]);
             r.rules.use_journeys = bits & 1;
             r.rules.skip_journey_if_exists = bits & 2;
-            r.rules.use_validation = bits & 4;
+            r.rules.validation = bits & 4 ? EVENT_VALIDATION_INLINE : EVENT_VALIDATION_OFF;
             reading_run(&r);
             assert_int_equal(r.signup.use_journeys, says < 2 && (bits & 1));
             assert_int_equal(r.signup.skip_journey_if_exists, says < 2 && (bits & 2));
             assert_int_equal(r.signup.use_validation, says < 2 && (bits & 4));
-            assert_int_equal(r.signup.says_use_validation, says == 2);
+            assert_int_equal(r.signup.validation == EVENT_VALIDATION_INLINE, r.signup.use_validation);
             assert_false(r.signup.override_custom_fields || r.signup.force);
             reading_fini(&r);
         }
@@ -351,7 +351,7 @@ static void test_force_needs_validation(void **state)
     assert_true(r.signup.force && slice_has(r.signup.body, "'use_validation':true,'force':true"));
     reading_fini(&r);
     reading_init_event(&r, "{" KEY ",'force':1}");
-    r.rules.use_validation = true;
+    r.rules.validation = EVENT_VALIDATION_INLINE;
     reading_run(&r);
     assert_true(r.signup.force && slice_has(r.signup.body, "'use_validation':true,'force':true"));
     reading_fini(&r);
