@@ -35,6 +35,7 @@
     X(INVALID_FIELD, "invalid_field")                                                                                  \
     X(PAYLOAD_TOO_LARGE, "payload_too_large")                                                                          \
     X(MALFORMED_PAYLOAD, "malformed_payload") /* the bytes are not of the topic's profile */                           \
+    X(TEST_LEAD, "test_lead") /* an ad network's trial of the connection, not a person */                              \
     X(MISSING_CONSENT, "missing_consent")                                                                              \
     X(VALIDATION_REFUSED, "validation_refused") /* validation.gate.allow has not the phone's disposition */
 
