@@ -1,4 +1,5 @@
-/* The contacts port: takes upserts, gives outcomes; keeps the key fresh. Reads stand in read.c. */
+/* The contacts port: takes upserts, gives outcomes; keeps the key fresh. Reads stand in read.c, validations in
+ * validate.c. */
 #include "room.h"
 
 #include "signup/base/crash.h"
@@ -123,6 +124,13 @@ void answer_of_result(const struct http_result *result, struct answer *answer)
     };
 }
 
+void outcome_of_failure(const struct http_result *result, bool maybe_sent, struct outcome *outcome)
+{
+    char message[OUTCOME_MESSAGE_BYTES];
+    http_failure_describe(result->failure, result->detail, result->maybe_sent, message, sizeof message);
+    outcome_set(outcome, OUTCOME_TRANSPORT, 0, http_failure_str(result->failure), message, maybe_sent);
+}
+
 /* ------------------------------------------------------------------ upsert */
 
 static void upsert_done(struct http_request *request, const struct http_result *result)
@@ -135,10 +143,7 @@ static void upsert_done(struct http_request *request, const struct http_result *
         response_read_upsert(&answer, call->arena, call->signup, &call->outcome, &call->reply);
         contacts_note_status(task->contacts, task, result->status);
     } else {
-        char message[OUTCOME_MESSAGE_BYTES];
-        http_failure_describe(result->failure, result->detail, result->maybe_sent, message, sizeof message);
-        outcome_set(&call->outcome, OUTCOME_TRANSPORT, 0, http_failure_str(result->failure), message,
-                    result->maybe_sent);
+        outcome_of_failure(result, result->maybe_sent, &call->outcome);
     }
     call->outcome.duration_us = result->duration_us;
     CRASH_POINT_IF(AFTER_CALL_ANSWER, result->failure == HTTP_FAILURE_NONE);
@@ -165,7 +170,8 @@ static enum port_status upsert(void *ctx, struct upsert_call *call)
 
 const struct contacts_port *contacts_functions(void)
 {
-    static const struct contacts_port functions = {.upsert = upsert, .read = contacts_read};
+    static const struct contacts_port functions = {
+        .upsert = upsert, .read = contacts_read, .validate = contacts_validate};
     return &functions;
 }
 
@@ -195,20 +201,25 @@ static bool take_urls(struct contacts *contacts, const struct contacts_config *c
                       struct contacts_error *error)
 {
     char base[REQUEST_URL_BYTES];
-    char other[REQUEST_URL_BYTES];
+    char validation[REQUEST_URL_BYTES] = "";
     char why[REQUEST_ERROR_BYTES];
+    bool validates = config->validation_url && *config->validation_url;
     if (!request_url_check("contacts_api.base_url", config->base_url, base, why))
         return fail(error, CONTACTS_FAULT_CONFIG, why);
-    if (config->validation_url && *config->validation_url &&
-        !request_url_check("contacts_api.validation_url", config->validation_url, other, why))
+    if (validates &&
+        !request_url_check("contacts_api.validation_url", config->validation_url, validation, why))
         return fail(error, CONTACTS_FAULT_CONFIG, why);
     /* request_url_check() has left room for these. */
     int upsert_len = snprintf(contacts->upsert_url, sizeof contacts->upsert_url, "%s/contacts", base);
     int check_len =
         snprintf(contacts->check_url, sizeof contacts->check_url, "%s/contacts?page=1&per_page=1", base);
-    assert(upsert_len < REQUEST_URL_BYTES && check_len < REQUEST_URL_BYTES);
+    int validate_len = 0;
+    if (validates)
+        validate_len = snprintf(contacts->validate_url, sizeof contacts->validate_url, "%s/phone/validate", validation);
+    assert(upsert_len < REQUEST_URL_BYTES && check_len < REQUEST_URL_BYTES && validate_len < REQUEST_URL_BYTES);
     (void)upsert_len;
     (void)check_len;
+    (void)validate_len;
     return true;
 }
 
@@ -244,7 +255,8 @@ static bool take_http(struct contacts *contacts, const struct contacts_config *c
     char why[256];
     bool own = config->ca_file && *config->ca_file;
     const char *ca_file = own ? config->ca_file : SYSTEM_CA_FILE;
-    bool needed = own || strncmp(contacts->upsert_url, "https:", 6) == 0;
+    bool needed = own || strncmp(contacts->upsert_url, "https:", 6) == 0 ||
+                  strncmp(contacts->validate_url, "https:", 6) == 0;
     if (needed && access(ca_file, R_OK) != 0) {
         snprintf(why, sizeof why, "the CA bundle %.150s cannot be read: %s%s", ca_file, strerror(errno),
                  own ? "" : " (install ca-certificates)");
@@ -260,6 +272,15 @@ static bool take_http(struct contacts *contacts, const struct contacts_config *c
         .ctx = config->poke_ctx,
     };
     contacts->http = http_create(&http);
+    contacts->clients = 1;
+    if (contacts->http && *contacts->validate_url) {
+        contacts->validation_http = http_create(&http);
+        contacts->clients = 2;
+        if (!contacts->validation_http) {
+            http_close(contacts->http, NULL, NULL); /* done when the loop turns */
+            contacts->http = NULL;
+        }
+    }
     return contacts->http || fail(error, CONTACTS_FAULT_SYSTEM, "the HTTP client could not be set up");
 }
 
@@ -273,6 +294,7 @@ struct contacts *contacts_create(struct uv_loop_s *loop, const struct contacts_c
         return NULL;
     }
     contacts->loop = loop;
+    contacts->uses_validation = config->uses_validation;
     contacts->key_looked_at_ms = uv_now(loop);
     if (take_limits(config, error) && take_urls(contacts, config, error) &&
         take_key(contacts, config, error) && take_http(contacts, config, error))
@@ -284,6 +306,8 @@ struct contacts *contacts_create(struct uv_loop_s *loop, const struct contacts_c
 static void on_http_closed(void *ctx)
 {
     struct contacts *contacts = ctx;
+    if (--contacts->clients)
+        return;
     void (*closed)(void *) = contacts->closed;
     void *closed_ctx = contacts->closed_ctx;
     contacts_free(contacts);
@@ -298,20 +322,25 @@ void contacts_close(struct contacts *contacts, void (*closed)(void *ctx), void *
     contacts->closed = closed;
     contacts->closed_ctx = ctx;
     http_close(contacts->http, on_http_closed, contacts);
+    if (contacts->validation_http)
+        http_close(contacts->validation_http, on_http_closed, contacts);
 }
 
 void contacts_read_stats(const struct contacts *contacts, struct contacts_stats *out)
 {
     struct http_stats http;
+    struct http_stats validation = {0};
     http_read_stats(contacts->http, &http);
+    if (contacts->validation_http)
+        http_read_stats(contacts->validation_http, &validation);
     *out = (struct contacts_stats){
-        .calls = http.requests,
-        .connections_opened = http.connections_opened,
-        .connections_open = http.connections_open,
-        .bytes_sent = http.bytes_sent,
-        .bytes_received = http.bytes_received,
-        .resends_refused = http.resends_refused,
-        .strays_refused = http.strays_refused,
+        .calls = http.requests + validation.requests,
+        .connections_opened = http.connections_opened + validation.connections_opened,
+        .connections_open = http.connections_open + validation.connections_open,
+        .bytes_sent = http.bytes_sent + validation.bytes_sent,
+        .bytes_received = http.bytes_received + validation.bytes_received,
+        .resends_refused = http.resends_refused + validation.resends_refused,
+        .strays_refused = http.strays_refused + validation.strays_refused,
         .keys_reloaded = contacts->keys_reloaded,
     };
 }

@@ -1,4 +1,4 @@
-/* Reading one contact back: GET /v2/contacts/{phone_number} (contacts-api.md section 3). */
+/* Reading one contact: GET /v2/contacts/{phone_number} (contacts-api.md section 3), for the pipeline and for people. */
 #include "room.h"
 
 #include <stdlib.h>
@@ -13,33 +13,61 @@ static void read_done(struct http_request *request, const struct http_result *re
         response_read_contact(&answer, call);
         contacts_note_status(task->contacts, task, result->status);
     } else {
-        char message[OUTCOME_MESSAGE_BYTES];
-        http_failure_describe(result->failure, result->detail, result->maybe_sent, message, sizeof message);
-        outcome_set(&call->outcome, OUTCOME_TRANSPORT, 0, http_failure_str(result->failure), message, false);
+        outcome_of_failure(result, false, &call->outcome);
     }
     call->outcome.duration_us = result->duration_us;
     task_give(task);
     call->done(call);
 }
 
-enum port_status contacts_read(void *ctx, struct read_call *call)
+/* A GET of the contact's own address. False: not E.164, closing, or no memory. */
+static bool get_submit(struct contacts *contacts, struct slice phone, struct slice traceparent, void *op,
+                       void (*done)(struct http_request *request, const struct http_result *result))
 {
-    struct contacts *contacts = ctx;
-    call->found = call->on_list = call->active = false;
-    call->signup_date = SLICE_ABSENT;
-    char *url = contacts->closing ? NULL : request_contact_url(contacts->upsert_url, call->phone_number);
-    struct task *task = url ? task_take(contacts, call) : NULL;
+    char *url = contacts->closing ? NULL : request_contact_url(contacts->upsert_url, phone);
+    struct task *task = url ? task_take(contacts, op) : NULL;
     if (!task) {
         free(url);
-        return PORT_AWAY;
+        return false;
     }
     task->url = url;
     task->request.url = url;
     task->request.get = true;
-    task->request.headers = task_trace(task, call->traceparent, task->headers->get);
-    task->request.done = read_done;
+    task->request.headers = task_trace(task, traceparent, task->headers->get);
+    task->request.done = done;
     if (http_submit(contacts->http, &task->request))
-        return PORT_OK;
+        return true;
     task_give(task);
-    return PORT_AWAY;
+    return false;
+}
+
+enum port_status contacts_read(void *ctx, struct read_call *call)
+{
+    call->found = call->on_list = call->active = false;
+    call->signup_date = SLICE_ABSENT;
+    return get_submit(ctx, call->phone_number, call->traceparent, call, read_done) ? PORT_OK : PORT_AWAY;
+}
+
+static void look_up_done(struct http_request *request, const struct http_result *result)
+{
+    struct task *task = request->owner;
+    struct contacts_look_up_op *op = task->op;
+    if (result->failure == HTTP_FAILURE_NONE) {
+        struct answer answer;
+        answer_of_result(result, &answer);
+        response_look_up(&answer, op);
+        contacts_note_status(task->contacts, task, result->status);
+    } else {
+        outcome_of_failure(result, false, &op->outcome);
+    }
+    op->outcome.duration_us = result->duration_us;
+    task_give(task);
+    op->done(op);
+}
+
+enum port_status contacts_look_up(struct contacts *contacts, struct contacts_look_up_op *op)
+{
+    op->found = false;
+    op->contact = SLICE_ABSENT;
+    return get_submit(contacts, op->phone_number, SLICE_ABSENT, op, look_up_done) ? PORT_OK : PORT_AWAY;
 }

@@ -86,7 +86,7 @@ bool request_url_check(const char *name, const char *url, char out[REQUEST_URL_B
     return !fault;
 }
 
-static bool is_e164(struct slice phone)
+bool request_is_e164(struct slice phone)
 {
     if (!slice_present(phone) || phone.len < 2 || phone.len > 16 || phone.ptr[0] != '+')
         return false;
@@ -99,10 +99,19 @@ static bool is_e164(struct slice phone)
 char *request_contact_url(const char *contacts_url, struct slice phone)
 {
     char *url = NULL;
-    if (!is_e164(phone) ||
+    if (!request_is_e164(phone) ||
         asprintf(&url, "%s/%%2B%.*s", contacts_url, (int)phone.len - 1, phone.ptr + 1) < 0)
         return NULL;
     return url;
+}
+
+struct slice request_validation_body(struct slice phone, bool force, char out[REQUEST_VALIDATION_BYTES])
+{
+    assert(request_is_e164(phone));
+    int len = snprintf(out, REQUEST_VALIDATION_BYTES, "{\"phone\":\"%.*s\",\"force\":%s}", (int)phone.len, phone.ptr,
+                       force ? "true" : "false");
+    assert(len > 0 && len < REQUEST_VALIDATION_BYTES);
+    return (struct slice){out, (size_t)len};
 }
 
 struct request_headers *request_headers_create(struct key_secret *secret)

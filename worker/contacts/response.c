@@ -4,16 +4,26 @@
 #include "http_date.h"
 #include "text.h"
 
+#include "signup/base/buf.h"
+
+#include <assert.h>
 #include <ctype.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
+#include <string.h>
 
 #define ID_BYTES_MAX 512
 #define VALIDATION_BYTES_MAX 8192
 #define WARNING_BYTES_MAX 500
+#define FIELD_BYTES_MAX 512 /* of a text in a validation */
+#define DISPOSITION_BYTES_MAX 40
+#define DISPOSITION_DIGITS_MAX 6 /* more could be a phone number, and dispositions stand in messages */
+#define COST_USD_MAX 10.0        /* a look-up is $0.003: what costs more is a mistake, not a price */
+#define COST_UNITS 1000000       /* millionths of a US dollar */
 
 /* What a warning of the worker is called when the API's answer has a part that cannot be read. */
 #define CODE_UNREADABLE "reply_field_unreadable"
@@ -78,7 +88,7 @@ static void explanation_put(const json_t *root, char out[TEXT_CLEAN_BYTES])
 }
 
 /* Where a redirect points, without what may be secret in it: up to the query. */
-static void location_put(struct slice location, char out[TEXT_CLEAN_BYTES])
+static void location_put(struct slice location, const char *setting, char out[TEXT_CLEAN_BYTES])
 {
     size_t len = 0;
     while (len < location.len && location.ptr[len] != '?' && location.ptr[len] != '#')
@@ -90,8 +100,8 @@ static void location_put(struct slice location, char out[TEXT_CLEAN_BYTES])
     text_clean((struct slice){location.ptr, len}, shown);
     text_shorten(shown, 200);
     snprintf(out, TEXT_CLEAN_BYTES,
-             "the server redirects%s%s; contacts_api.base_url is not the API's address",
-             *shown ? " to " : "", shown);
+             "the server redirects%s%s; %s is not the API's address", *shown ? " to " : "", shown,
+             setting ? setting : "contacts_api.base_url");
 }
 
 /* For an answer that is not in the API's form: what a person would see of it. */
@@ -127,7 +137,7 @@ static void error_fill(const struct answer *answer, const json_t *root, const ch
         !code_take(json_text(json_object_get(root, "code")), code))
         snprintf(code, sizeof code, "%s", fallback);
     if (cls == OUTCOME_MISROUTED)
-        location_put(answer->location, message);
+        location_put(answer->location, answer->setting, message);
     else
         explanation_put(root, message);
     if (!*message)
@@ -173,18 +183,38 @@ static int count_read(const json_t *root, const char *name, struct arena *arena,
     return 0;
 }
 
-/* Welcome Journeys that the list has and the call did not ask for are the one warning that costs money every
- * day: it has a name. */
-static struct slice warning_code(struct slice text)
+/* Whether `text` has the letters of `mark`, whatever their case and whatever separates the words: "use_journeys",
+ * "useJourneys" and "Use journeys" are one to a reader. */
+static bool mentions(struct slice text, const char *mark)
 {
-    static const char *const marks[] = {"welcome journey", "use_journeys"};
-    for (size_t m = 0; m < sizeof marks / sizeof marks[0]; m++) {
-        size_t len = strlen(marks[m]);
-        for (size_t i = 0; i + len <= text.len; i++)
-            if (strncasecmp(text.ptr + i, marks[m], len) == 0)
-                return SLICE_LITERAL("journeys_not_used");
+    for (size_t i = 0; i < text.len; i++) {
+        size_t m = 0;
+        for (size_t k = i; k < text.len && mark[m]; k++) {
+            unsigned char c = (unsigned char)text.ptr[k];
+            if (m && (c <= ' ' || c == '_' || c == '-'))
+                continue;
+            if (tolower(c) != mark[m])
+                break;
+            m++;
+        }
+        if (!mark[m])
+            return true;
     }
-    return SLICE_LITERAL("api_warning");
+    return false;
+}
+
+/* Welcome Journeys that the list has and the call did not ask for are the one warning that costs money every
+ * day: it has a name. A call that did ask may be told of journeys for other reasons (known already, unsubscribed). */
+static struct slice warning_code(struct slice text, const struct signup *signup)
+{
+    static const char *const marks[] = {"welcomejourney", "usejourney", "activejourney"};
+    static const char *const others[] = {"nowelcomejourney", "noactivewelcomejourney", "noactivejourney"};
+    bool missed = false;
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
+        missed = missed || mentions(text, marks[i]);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        missed = missed && !mentions(text, others[i]);
+    return missed && !signup->use_journeys ? SLICE_LITERAL("journeys_not_used") : SLICE_LITERAL("api_warning");
 }
 
 static void warnings_read(const json_t *root, struct arena *arena, struct signup *signup)
@@ -203,7 +233,7 @@ static void warnings_read(const json_t *root, struct arena *arena, struct signup
             continue;
         }
         char message[TEXT_CLEAN_BYTES];
-        struct slice code = warning_code(text);
+        struct slice code = warning_code(text, signup);
         text_clean(text, message);
         text_shorten(message, WARNING_BYTES_MAX);
         if (!signup_warn(signup, arena, WARNING_API, code, slice_from_str(message)))
@@ -299,6 +329,15 @@ static struct slice validation_read(const json_t *root, struct slice body, struc
     return copy;
 }
 
+/* What a validation cost, in millionths of a US dollar; -1: it says none that can be believed. A double near a decimal
+ * of six places times a million is off by less than 1e-8 below COST_USD_MAX: rounding gives that decimal back. */
+static int64_t cost_read(const json_t *validation)
+{
+    const json_t *value = json_object_get(validation, "cost");
+    double usd = json_is_number(value) ? json_number_value(value) : -1;
+    return usd >= 0 && usd <= COST_USD_MAX ? llround(usd * COST_UNITS) : -1;
+}
+
 /* ------------------------------------------------------------------ upsert */
 
 /* NULL when the body is that of a success, else our code for what is missing. */
@@ -326,6 +365,8 @@ static void reply_fill(const json_t *root, struct slice body, struct arena *aren
     reply->is_new_list_contact = flag_read(root, "is_new_list_contact", arena, signup);
     reply->journeys_enrolled = count_read(root, "journeys_enrolled", arena, signup);
     reply->validation = validation_read(root, body, arena, signup);
+    int64_t cost = cost_read(json_object_get(root, "validation"));
+    reply->validation_cost = cost > 0 ? cost : 0;
     warnings_read(root, arena, signup);
 }
 
@@ -345,6 +386,120 @@ void response_read_upsert(const struct answer *answer, struct arena *arena, stru
     } else {
         outcome_set(outcome, OUTCOME_ACCEPTED, answer->status, "", "", false);
         reply_fill(root, answer->body, arena, signup, reply);
+    }
+    json_decref(root);
+}
+
+/* ------------------------------------------------------------------ validation */
+
+/* A word that may stand in messages and header values. */
+static bool is_disposition(struct slice text)
+{
+    size_t digits = 0;
+    if (!slice_present(text) || !text.len || text.len > DISPOSITION_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        bool digit = c >= '0' && c <= '9';
+        digits += digit;
+        if (!digit && !(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && c != '_' && c != '-' && c != ' ')
+            return false;
+    }
+    return digits <= DISPOSITION_DIGITS_MAX;
+}
+
+/* NULL when the body is believed, else our code for what is wrong. */
+static const char *validation_doubt(const json_t *root, struct slice phone)
+{
+    const json_t *said = json_object_get(root, "phone");
+    if (!json_is_object(root) || !is_disposition(json_text(json_object_get(root, "disposition"))))
+        return "broken_body";
+    if (said && !json_is_null(said) && !json_is_string(said))
+        return "broken_body";
+    return !json_is_string(said) || slice_equal(json_text(said), phone) ? NULL : "wrong_phone";
+}
+
+/* The documented fields but the cost, in the documented order (contacts-api.md section 2). */
+static const struct {
+    const char *name;
+    json_type type; /* JSON_TRUE: a boolean */
+} validation_fields[] = {
+    {"phone", JSON_STRING},   {"valid", JSON_TRUE},    {"line_type", JSON_STRING}, {"carrier", JSON_STRING},
+    {"carrier_raw", JSON_STRING}, {"ported", JSON_TRUE}, {"country", JSON_STRING}, {"state", JSON_STRING},
+    {"city", JSON_STRING},    {"on_dnc", JSON_TRUE},   {"disposition", JSON_STRING}, {"cost", JSON_REAL},
+    {"cached", JSON_TRUE},
+};
+
+static void member_put(struct buf *out, const char *name)
+{
+    buf_printf(out, "%s\"%s\":", out->len > 1 ? "," : "", name);
+}
+
+/* 3000 is 0.003: no digit that was not meant. */
+static void cost_put(struct buf *out, int64_t cost)
+{
+    char digits[32];
+    int len = snprintf(digits, sizeof digits, "%" PRId64 ".%06" PRId64, cost / COST_UNITS, cost % COST_UNITS);
+    while (digits[len - 1] == '0')
+        len--;
+    if (digits[len - 1] == '.')
+        len--;
+    buf_append(out, digits, (size_t)len);
+}
+
+static void validation_put(const json_t *root, struct buf *out)
+{
+    buf_append_char(out, '{');
+    for (size_t i = 0; i < sizeof validation_fields / sizeof validation_fields[0]; i++) {
+        const char *name = validation_fields[i].name;
+        const json_t *value = json_object_get(root, name);
+        json_type type = validation_fields[i].type;
+        if (type == JSON_STRING && json_is_string(value) && json_string_length(value) <= FIELD_BYTES_MAX) {
+            member_put(out, name);
+            buf_append_json_string(out, json_text(value));
+        } else if (type == JSON_TRUE && json_is_boolean(value)) {
+            member_put(out, name);
+            buf_append_str(out, json_is_true(value) ? "true" : "false");
+        } else if (type == JSON_REAL && cost_read(root) >= 0) {
+            member_put(out, name);
+            cost_put(out, cost_read(root));
+        }
+    }
+    buf_append_char(out, '}');
+}
+
+/* False: the arena is full, or there is no memory. */
+static bool validation_fill(const json_t *root, struct validate_call *call)
+{
+    struct buf text;
+    int64_t cost = cost_read(root);
+    buf_init(&text, VALIDATION_BYTES_MAX);
+    validation_put(root, &text);
+    if (buf_ok(&text))
+        call->validation = arena_copy(call->arena, buf_slice(&text));
+    buf_fini(&text);
+    call->disposition = arena_copy(call->arena, json_text(json_object_get(root, "disposition")));
+    call->cost = cost > 0 ? cost : 0;
+    return slice_present(call->validation) && slice_present(call->disposition);
+}
+
+void response_read_validation(const struct answer *answer, struct validate_call *call)
+{
+    json_t *root = body_load(answer);
+    const char *doubt = is_2xx(answer) ? validation_doubt(root, call->phone_number) : "";
+    call->validation = call->disposition = SLICE_ABSENT;
+    call->cost = 0;
+    if (doubt && strcmp(doubt, "wrong_phone") == 0) {
+        outcome_set(&call->outcome, OUTCOME_SERVER, answer->status, doubt,
+                    "the answer speaks of another phone than the one asked for", true);
+    } else if (doubt) {
+        error_fill(answer, root, doubt, &call->outcome);
+    } else if (validation_fill(root, call)) {
+        outcome_set(&call->outcome, OUTCOME_ACCEPTED, answer->status, "", "", false);
+    } else {
+        call->validation = call->disposition = SLICE_ABSENT;
+        call->cost = 0;
+        outcome_set(&call->outcome, OUTCOME_TRANSPORT, 0, "client_failed", "no memory for the answer", true);
     }
     json_decref(root);
 }

@@ -18,13 +18,17 @@ struct task {
     char trace_line[REQUEST_TRACE_BYTES];
     struct contacts *contacts;
     char *url; /* of a read, which has one of its own; ours */
-    void *op;  /* struct upsert_call, struct read_call or struct contacts_check_op */
+    char body[REQUEST_VALIDATION_BYTES]; /* of a validation */
+    void *op; /* the call, or the struct contacts_check_op or contacts_look_up_op */
     struct task *next;
 };
 
 struct contacts {
     uv_loop_t *loop;
     struct http_client *http;
+    struct http_client *validation_http; /* its own, so that neither host waits for the other; NULL: no validation_url */
+    unsigned clients; /* of these, not closed yet */
+    bool uses_validation;
     struct key_store key;
     struct request_headers *headers; /* of the current key */
     uint64_t key_looked_at_ms;
@@ -36,6 +40,7 @@ struct contacts {
     void *closed_ctx;
     char upsert_url[REQUEST_URL_BYTES];
     char check_url[REQUEST_URL_BYTES];
+    char validate_url[REQUEST_URL_BYTES];
 };
 
 /* A task with the headers of the newest key. NULL: no memory. */
@@ -48,9 +53,13 @@ const struct curl_slist *task_trace(struct task *task, struct slice traceparent,
 /* Remembers a refused key, if it was the current one that was refused. */
 void contacts_note_status(struct contacts *contacts, const struct task *task, int status);
 
-/* The port's `read`. */
+/* The port's `read` and `validate`. */
 enum port_status contacts_read(void *ctx, struct read_call *call) PORT_MUST_CHECK;
+enum port_status contacts_validate(void *ctx, struct validate_call *call) PORT_MUST_CHECK;
 
 void answer_of_result(const struct http_result *result, struct answer *answer);
+
+/* The outcome of a call that got no complete answer. */
+void outcome_of_failure(const struct http_result *result, bool maybe_sent, struct outcome *outcome);
 
 #endif

@@ -10,7 +10,7 @@
 
 /* ---- signup.attempt */
 
-static void attempt_note(struct delivery *dl, const struct outcome *outcome, const char *route, enum verdict verdict)
+void attempt_note(struct delivery *dl, const struct outcome *outcome, const char *route, enum verdict verdict)
 {
     if (verdict == VERDICT_ACCEPTED && dl->tries == 1 && dl->calls_before == 0 && !dl->taken_up)
         return; /* accepted at the first call: the row itself says it all */
@@ -90,17 +90,23 @@ static void tell_upsert(struct pipeline *pipeline, struct delivery *dl, const st
         gate_hold_until(gate, mono_add(pipeline->now, wait_us));
 }
 
+/* A lookup is the validate route's own call; of an upsert that validates only 402 and 503 speak of it. */
 static enum gate_result validate_result(const struct delivery *dl, struct ruling ruling)
 {
     if (ruling.verdict == VERDICT_ACCEPTED || ruling.verdict == VERDICT_DEAD)
         return GATE_SOUND;
+    bool certain = dl->outcome.cls == OUTCOME_BILLING || ruling.verdict == VERDICT_HOLD;
+    if (dl->state == DELIVERY_VALIDATING) {
+        if (dl->outcome.cls == OUTCOME_THROTTLED)
+            return GATE_THROTTLED;
+        return certain ? GATE_STOPPED : ruling.systemic ? GATE_FAILED : GATE_SOUND;
+    }
     if (!speaks_of_validation(dl))
         return GATE_SILENT;
-    bool certain = dl->outcome.cls == OUTCOME_BILLING || ruling.verdict == VERDICT_HOLD;
     return certain ? GATE_STOPPED : GATE_FAILED;
 }
 
-static void tell_validate(struct pipeline *pipeline, struct delivery *dl, struct ruling ruling, int64_t wait_us)
+void tell_validate(struct pipeline *pipeline, struct delivery *dl, struct ruling ruling, int64_t wait_us)
 {
     struct gate *gate = &pipeline->validate;
     bool billing = dl->outcome.cls == OUTCOME_BILLING;
@@ -125,6 +131,8 @@ static void tell_validate(struct pipeline *pipeline, struct delivery *dl, struct
         pipeline_observe(pipeline, OBSERVED_RESUME, dl, "validate", "", pipeline->now.us - since.us);
     if (gate_is_open(gate))
         pipeline->billing_off = false;
+    if (report.result == GATE_THROTTLED)
+        gate_hold_until(gate, mono_add(pipeline->now, wait_us));
 }
 
 /* ---- the fuse */
@@ -227,9 +235,57 @@ static void bill(struct pipeline *pipeline, struct delivery *dl)
     if (is_too_old(pipeline, dl))
         give_up(pipeline, dl);
     else if (dl->validates && pipeline->config.on_billing == ON_BILLING_WITHOUT_VALIDATION)
-        back_off(pipeline, dl, 0); /* call.c sends it without */
+        back_off(pipeline, dl, 0); /* validate.c sends it without */
     else
         record_park(pipeline, dl, pipeline->config.billing_step_us);
+}
+
+/* What waited a day for its turn (a budget, an outage) and fails for the first time does not die of its age at once. */
+bool is_exhausted(const struct pipeline *pipeline, const struct delivery *dl)
+{
+    if (PLANTED(IMMORTAL))
+        return false;
+    return (dl->attempts > 1 && is_too_old(pipeline, dl)) || dl->attempts >= pipeline->config.max_attempts;
+}
+
+struct answer_follow answer_follow_from(struct pipeline *pipeline, const struct delivery *dl, struct ruling *ruling)
+{
+    struct answer_follow follow = {.billing = dl->outcome.cls == OUTCOME_BILLING && ruling->verdict == VERDICT_RETRY};
+    if (follow.billing && dl->validates && pipeline->config.on_billing == ON_BILLING_DEAD)
+        ruling->verdict = VERDICT_DEAD;
+    if (PLANTED(DEAD_IN_OUTAGE) && ruling->verdict == VERDICT_HOLD)
+        ruling->verdict = VERDICT_DEAD;
+    bool asks_time = dl->outcome.cls == OUTCOME_THROTTLED || dl->outcome.http_status == 503;
+    follow.wait_us = asks_time ? answer_retry_after_us(pipeline, &dl->outcome) : 0;
+    if (dl->outcome.cls == OUTCOME_THROTTLED && !follow.wait_us)
+        follow.wait_us = backoff_us(&pipeline->random, pipeline->config.backoff_base_us, pipeline->config.backoff_cap_us, dl->failures);
+    follow.spent = spends_attempt(dl, *ruling);
+    return follow;
+}
+
+void answer_follow(struct pipeline *pipeline, struct delivery *dl, struct ruling ruling, const struct answer_follow *follow, bool exhausted)
+{
+    if (ruling.verdict == VERDICT_DEAD)
+        record_decide(pipeline, dl, RECORD_DEAD);
+    else if (exhausted)
+        give_up(pipeline, dl);
+    else if (follow->billing)
+        bill(pipeline, dl);
+    else if (steps_aside(pipeline, dl))
+        record_park(pipeline, dl, follow->wait_us + ASIDE_US / 2 + (int64_t)random_below(&pipeline->random, ASIDE_US));
+    else
+        retry(pipeline, dl, follow->spent && ruling.verdict == VERDICT_RETRY, follow->wait_us);
+}
+
+/* What the upsert itself has validated. */
+static void take_validation(struct pipeline *pipeline, struct delivery *dl, bool accepted)
+{
+    const struct upsert_reply *reply = &dl->call.reply;
+    spend_settle(pipeline, dl, accepted ? reply->validation_cost : 0);
+    if (!accepted || !slice_present(reply->validation))
+        return;
+    dl->validation = reply->validation;
+    dl->validation_fresh = true;
 }
 
 void answer_act_on(struct pipeline *pipeline, struct delivery *dl)
@@ -238,43 +294,24 @@ void answer_act_on(struct pipeline *pipeline, struct delivery *dl)
     dl->has_outcome = true;
     pipeline->counters.by_class[dl->outcome.cls]++;
     struct ruling ruling = fuse_rule(pipeline, policy_rule_on(&pipeline->config.policy, &dl->outcome));
-    bool billing = dl->outcome.cls == OUTCOME_BILLING && ruling.verdict == VERDICT_RETRY;
-    if (billing && dl->validates && pipeline->config.on_billing == ON_BILLING_DEAD)
-        ruling.verdict = VERDICT_DEAD;
-    if (PLANTED(DEAD_IN_OUTAGE) && ruling.verdict == VERDICT_HOLD)
-        ruling.verdict = VERDICT_DEAD;
-    bool asks_time = dl->outcome.cls == OUTCOME_THROTTLED || dl->outcome.http_status == 503;
-    int64_t wait_us = asks_time ? answer_retry_after_us(pipeline, &dl->outcome) : 0;
-    if (dl->outcome.cls == OUTCOME_THROTTLED && !wait_us)
-        wait_us = backoff_us(&pipeline->random, pipeline->config.backoff_base_us, pipeline->config.backoff_cap_us,
-                             dl->failures);
-    bool spent = spends_attempt(dl, ruling);
+    struct answer_follow follow = answer_follow_from(pipeline, dl, &ruling);
+    take_validation(pipeline, dl, dl->outcome.cls == OUTCOME_ACCEPTED);
     /* A straggler of a route that is closed by now: nobody dies of an outage. */
     bool closed = !gate_is_open(&pipeline->upsert) || (dl->validates && !gate_is_open(&pipeline->validate));
-    dl->attempts += spent;
-    dl->counted += spent;
+    dl->attempts += follow.spent;
+    dl->counted += follow.spent;
     dl->maybe_sent = dl->maybe_sent || (dl->outcome.maybe_sent && ruling.verdict != VERDICT_ACCEPTED);
     tell_upsert(pipeline, dl, &dl->outcome,
-                upsert_result(pipeline, &dl->outcome, ruling, speaks_of_validation(dl)), wait_us);
+                upsert_result(pipeline, &dl->outcome, ruling, speaks_of_validation(dl)), follow.wait_us);
     if (dl->validates)
-        tell_validate(pipeline, dl, ruling, wait_us);
-    bool own = spent && ruling.verdict == VERDICT_RETRY;
-    bool exhausted = own && !closed && (is_too_old(pipeline, dl) ||
-                             (dl->attempts >= pipeline->config.max_attempts && !PLANTED(IMMORTAL)));
+        tell_validate(pipeline, dl, ruling, follow.wait_us);
+    bool exhausted = follow.spent && ruling.verdict == VERDICT_RETRY && !closed && is_exhausted(pipeline, dl);
     attempt_note(dl, &dl->outcome, "upsert", exhausted ? VERDICT_DEAD : ruling.verdict);
     delivery_count_memory(pipeline, dl);
     if (ruling.verdict == VERDICT_ACCEPTED)
         record_decide(pipeline, dl, RECORD_ACCEPTED);
-    else if (ruling.verdict == VERDICT_DEAD)
-        record_decide(pipeline, dl, RECORD_DEAD);
-    else if (exhausted)
-        give_up(pipeline, dl);
-    else if (billing)
-        bill(pipeline, dl);
-    else if (steps_aside(pipeline, dl))
-        record_park(pipeline, dl, wait_us + ASIDE_US / 2 + (int64_t)random_below(&pipeline->random, ASIDE_US));
     else
-        retry(pipeline, dl, own, wait_us);
+        answer_follow(pipeline, dl, ruling, &follow, exhausted);
 }
 
 /* A read is there to say what a call of unknown fate has done. It spends no attempt, and the resend does not depend on it for long. */

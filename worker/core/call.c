@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define CONTACTS_AWAY_US (100 * US_PER_MS) /* the client takes no call just now: look again */
-#define VALIDATE_WAIT_MIN_US (5 * US_PER_S)
 
 static struct delivery *owner_of(struct upsert_call *call)
 {
@@ -20,7 +19,7 @@ static struct delivery *owner_of_read(struct read_call *call)
 
 /* ---- completions */
 
-static void answered(struct pipeline *pipeline, struct delivery *dl)
+void call_answered(struct pipeline *pipeline, struct delivery *dl)
 {
     assert(!dl->answered);
     dl->answered = true;
@@ -34,14 +33,14 @@ static void call_done(struct upsert_call *call)
 {
     struct delivery *dl = owner_of(call);
     assert(dl->state == DELIVERY_CALLING);
-    answered(call->owner, dl);
+    call_answered(call->owner, dl);
 }
 
 static void read_done(struct read_call *call)
 {
     struct delivery *dl = owner_of_read(call);
     assert(dl->state == DELIVERY_READING);
-    answered(call->owner, dl);
+    call_answered(call->owner, dl);
 }
 
 void calls_take_answers(struct pipeline *pipeline)
@@ -54,6 +53,8 @@ void calls_take_answers(struct pipeline *pipeline)
         dl->answered = false;
         if (dl->state == DELIVERY_READING)
             answer_act_on_read(pipeline, dl);
+        else if (dl->state == DELIVERY_VALIDATING)
+            answer_act_on_lookup(pipeline, dl);
         else
             answer_act_on(pipeline, dl);
         dl = next;
@@ -62,7 +63,7 @@ void calls_take_answers(struct pipeline *pipeline)
 
 /* ---- bodies */
 
-static struct slice body_write(struct delivery *dl, bool guarded)
+struct slice body_write(struct delivery *dl, bool guarded)
 {
     struct buf buf;
     buf_init(&buf, (size_t)CONTACT_BYTES_MAX * 4);
@@ -110,76 +111,9 @@ static bool call_guard(struct pipeline *pipeline, struct delivery *dl)
     return true;
 }
 
-/* ---- waiting for validation */
-
-/* The account cannot pay, and the configuration says to go without. */
-static bool go_without_validation(struct pipeline *pipeline, struct delivery *dl)
-{
-    dl->signup.use_validation = dl->signup.force = false;
-    struct slice body = body_write(dl, false);
-    if (!slice_present(body)) {
-        dl->signup.use_validation = true;
-        return false;
-    }
-    dl->signup.body = body;
-    dl->guarded_body = SLICE_ABSENT;
-    pipeline->counters.validation_skipped++;
-    return signup_warn(&dl->signup, &dl->arena, WARNING_WORKER, SLICE_LITERAL("validation_skipped"),
-                       SLICE_LITERAL("the account could not pay for phone validation (402): the contact was sent without it"));
-}
-
-/* Parks without a call, for as long as the route's trouble asks: billing says when it looks again; of any other trouble the best guess is
- * that it lasts as long again as it has lasted. */
-static void validation_park(struct pipeline *pipeline, struct delivery *dl, mono_us_t probe)
-{
-    dl->outcome = pipeline->validate_trouble;
-    dl->has_outcome = true;
-    if (pipeline->billing_off && delivery_age_us(pipeline, dl) >= pipeline->config.max_age_us) {
-        pipeline->counters.given_up++;
-        record_decide(pipeline, dl, RECORD_DEAD);
-        return;
-    }
-    int64_t wait_us = probe.us - pipeline->now.us;
-    if (!pipeline->billing_off) {
-        wait_us = pipeline->now.us - pipeline->validate.since.us;
-        if (wait_us > pipeline->config.park_cap_us)
-            wait_us = pipeline->config.park_cap_us;
-        if (wait_us < VALIDATE_WAIT_MIN_US)
-            wait_us = VALIDATE_WAIT_MIN_US;
-        wait_us = wait_us / 2 + (int64_t)random_below(&pipeline->random, (uint64_t)(wait_us / 2) + 1);
-    }
-    record_park(pipeline, dl, wait_us);
-}
-
-/* May this one go, as far as validation is concerned? One that may not waits: in memory for a moment, as the next probe, or in the ledger. */
-static bool validation_admits(struct pipeline *pipeline, struct delivery *dl, size_t *waiting)
-{
-    struct gate *gate = &pipeline->validate;
-    if (!dl->signup.use_validation || gate_admits(gate, pipeline->now) || PLANTED(BILLING_HAMMER))
-        return true;
-    if (gate_is_open(gate)) {
-        pipeline->admitted_next = mono_earlier(pipeline->admitted_next, gate_next(gate, pipeline->now));
-        return false;
-    }
-    if (pipeline->billing_off && pipeline->config.on_billing == ON_BILLING_WITHOUT_VALIDATION)
-        return go_without_validation(pipeline, dl);
-    mono_us_t patience = mono_add(dl->state_since, pipeline->config.backoff_cap_us);
-    mono_us_t probe = gate_next(gate, pipeline->now);
-    bool soon = probe.us <= mono_add(pipeline->now, pipeline->config.backoff_cap_us).us;
-    bool stays = gate->state == GATE_PROBING ? !mono_reached(pipeline->now, patience) : soon && (*waiting)++ == 0;
-    if (stays) {
-        pipeline->admitted_next =
-            mono_earlier(pipeline->admitted_next, gate->state == GATE_PROBING ? patience : probe);
-        return false;
-    }
-    validation_park(pipeline, dl, gate->state == GATE_PROBING ? pipeline->now : probe);
-    return false;
-}
-
 /* ---- starting */
 
-/* The lease must outlast the call: whoever takes the event over may then be sure that nothing of ours is still to come (I6). */
-static bool lease_suffices(const struct pipeline *pipeline, const struct delivery *dl)
+bool lease_suffices(const struct pipeline *pipeline, const struct delivery *dl)
 {
     return PLANTED(CALL_WITHOUT_LEASE) ||
            mono_reached(dl->lease_until, mono_add(pipeline->now, pipeline->config.call_timeout_us));
@@ -229,6 +163,8 @@ static bool call_start(struct pipeline *pipeline, struct delivery *dl)
     dl->tries++;
     dl->called_at = pipeline->wall;
     dl->validates = !reads && dl->signup.use_validation && gate_admits(&pipeline->validate, pipeline->now);
+    if (dl->validates && !validation_is_free(dl))
+        spend_reserve(pipeline, dl);
     dl->probe = gate_enter(&pipeline->upsert, pipeline->now);
     dl->validate_probe = dl->validates && gate_enter(&pipeline->validate, pipeline->now);
     if (dl->probe || dl->validate_probe) {
@@ -239,18 +175,28 @@ static bool call_start(struct pipeline *pipeline, struct delivery *dl)
     return true;
 }
 
+void call_expect(struct pipeline *pipeline, mono_us_t when)
+{
+    pipeline->admitted_next = mono_earlier(pipeline->admitted_next, when);
+}
+
 void call_start_all(struct pipeline *pipeline)
 {
     size_t waiting = 0; /* for the validate route's next probe */
     pipeline->admitted_next = MONO_NEVER;
     foreach_list(pipeline, DELIVERY_ADMITTED, dl, next)
     {
-        assert(!delivery_is_leaving(pipeline, dl));
-        if (!gate_admits(&pipeline->upsert, pipeline->now))
-            return; /* those that are leaving were let go by the revoke or the drain itself */
+        assert(!delivery_is_leaving(pipeline, dl)); /* those that are leaving were let go by the revoke or the drain itself */
+        if (validation_is_wanted(dl) && !validation_step(pipeline, dl, &waiting))
+            continue;
+        if (!gate_admits(&pipeline->upsert, pipeline->now)) {
+            if (!pipeline->gates_phones)
+                return;
+            continue; /* those behind it may have their phones looked up meanwhile */
+        }
         if (!lease_suffices(pipeline, dl))
             continue; /* lease.c extends it, or learns that it is lost */
-        if (!validation_admits(pipeline, dl, &waiting))
+        if (dl->signup.use_validation && !validation_admits(pipeline, dl, &waiting))
             continue;
         if (!call_start(pipeline, dl)) {
             gate_hold_until(&pipeline->upsert, mono_add(pipeline->now, CONTACTS_AWAY_US));
@@ -268,7 +214,7 @@ mono_us_t calls_next(const struct pipeline *pipeline)
     mono_us_t next = pipeline->admitted_next;
     if (gate.us > pipeline->now.us) {
         next = mono_earlier(next, gate);
-        if (next.us < gate.us) /* nothing starts before the gate admits */
+        if (next.us < gate.us && !pipeline->gates_phones) /* nothing starts before the gate admits */
             next = gate;
     }
     return next;

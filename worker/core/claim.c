@@ -96,6 +96,10 @@ static void claim_given(struct pipeline *pipeline, struct delivery *dl, mono_us_
     dl->attempts = dl->calls_before = dl->claim.attempts;
     dl->claimed_at = pipeline->now; /* late rather than early: nobody dies of age before the ledger's clock says so */
     dl->age_us = dl->claim.age_us;
+    if (slice_present(dl->claim.known.validation)) {
+        dl->known = dl->claim.known;
+        dl->known_at = pipeline->now;
+    }
     dl->calls = dl->counted = dl->reads_failed = 0; /* tries goes on: those under a claim that was lost are not written yet */
     dl->failures = 0;
     if (dl->claim.answer == CLAIM_BEHIND && !PLANTED(OVERTAKES_PARKED)) {
@@ -239,7 +243,7 @@ static bool enough_ahead(const struct pipeline *pipeline)
     size_t ahead = pipeline->config.max_in_flight > AHEAD_MIN ? pipeline->config.max_in_flight : AHEAD_MIN;
     if (ahead > pipeline->config.batch_max)
         ahead = pipeline->config.batch_max;
-    return list_count(pipeline, DELIVERY_ADMITTED) + list_count(pipeline, DELIVERY_CLAIMING) >=
+    return list_count(pipeline, DELIVERY_ADMITTED) + list_count(pipeline, DELIVERY_CLAIMING) + list_count(pipeline, DELIVERY_VALIDATING) >=
            pipeline->config.max_in_flight + ahead;
 }
 
@@ -252,6 +256,15 @@ bool claim_waits(const struct pipeline *pipeline)
     for (size_t i = 0; i < CLAIM_OPS; i++)
         busy += pipeline->claims[i].busy;
     return busy == CLAIM_OPS || (busy && list_count(pipeline, DELIVERY_READY) < pipeline->config.batch_max);
+}
+
+/* What the ledger remembers of the phone saves a lookup, or its price. */
+static bool wants_known(const struct pipeline *pipeline, const struct delivery *dl)
+{
+    if (dl->signup.death != DEATH_NONE || slice_present(dl->validation))
+        return false;
+    return dl->signup.validation == EVENT_VALIDATION_GATE ||
+           (dl->signup.use_validation && pipeline->config.daily_budget != BUDGET_NONE);
 }
 
 void claim_flush(struct pipeline *pipeline)
@@ -267,6 +280,8 @@ void claim_flush(struct pipeline *pipeline)
                                             .record = &dl->record,
                                             .signup = &dl->signup,
                                             .token = dl->token,
+                                            .wants_known = wants_known(pipeline, dl),
+                                            .arena = &dl->arena,
                                             .answer = CLAIM_BUSY};
             slot->items[i] = &dl->claim;
         }

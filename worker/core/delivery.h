@@ -24,6 +24,7 @@ struct window;
     X(CLAIMING, "is being claimed in the ledger")                                                                      \
     X(WAITING, "waits for a claim that another worker holds")                                                          \
     X(ADMITTED, "waits for a free call")                                                                               \
+    X(VALIDATING, "has its phone looked up")                                                                           \
     X(CALLING, "is being answered by the API")                                                                         \
     X(READING, "has its contact read back from the API")                                                               \
     X(BACKOFF, "waits for its next try")                                                                               \
@@ -86,6 +87,14 @@ struct delivery {
     wall_us_t called_at;
     struct upsert_call call;
     struct read_call read;
+    struct validate_call lookup;
+    struct known_validation known; /* what the ledger remembers of the phone */
+    mono_us_t known_at;
+    bool judged;             /* the gate has let the phone through, or the event goes without */
+    struct slice validation; /* of the phone; absent: none */
+    bool validation_fresh;   /* it was looked up for this event */
+    int64_t reserved;        /* of the day's budget, while a call that may cost something is under way */
+    int64_t cost;            /* of this event's validations, not recorded yet */
     bool read_over;     /* read back, or given up */
     int reads_failed;
     bool answered; /* done() was called; the next tick acts on it */

@@ -76,6 +76,11 @@ static void due_admit(struct pipeline *pipeline, const struct parked_event *even
     dl->maybe_sent = event->maybe_sent;
     dl->attempts = dl->calls_before = event->attempts;
     dl->age_us = event->age_us;
+    if (slice_present(event->known.validation)) {
+        dl->known = event->known;
+        dl->known.validation = arena_copy(&dl->arena, event->known.validation);
+        dl->known_at = pipeline->now;
+    }
     if (!lane_join(pipeline, dl))
         out_of_memory();
     due->held++;

@@ -89,7 +89,7 @@ static bool lease_room(struct pipeline *pipeline, size_t count)
 }
 
 /* The states in which a claim lives on without a statement of its own. */
-static const enum delivery_state holders[] = {DELIVERY_HELD,    DELIVERY_ADMITTED, DELIVERY_CALLING,
+static const enum delivery_state holders[] = {DELIVERY_HELD,    DELIVERY_ADMITTED, DELIVERY_VALIDATING, DELIVERY_CALLING,
                                               DELIVERY_READING, DELIVERY_BACKOFF,  DELIVERY_RECORDABLE};
 #define HOLDERS (sizeof holders / sizeof holders[0])
 

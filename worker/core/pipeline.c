@@ -8,7 +8,8 @@
  *                              ├──────  WAITING      └──┼───── BACKOFF ──────┤
  *                              │   (claimed elsewhere)  └────────────────────┘ (given back, parked or dead without a call)
  *                              └──────────────── the claim was lost ────────────────────────┘
- *   READING (the contact is read back before a guarded resend) stands beside CALLING.
+ *   READING (the contact is read back before a guarded resend) and VALIDATING (the phone is looked up first; back to ADMITTED, or dead when the
+ *   gate refuses it) stand beside CALLING.
  *
  * Invariants:
  *  I1  one state, one list: delivery_move() is the only writer and knows the legal moves.
@@ -17,7 +18,7 @@
  *  I4  an offset slot completes only in pipeline_finish(answered), after its row is durable and final or parked.
  *  I5  the committed offset is the lowest incomplete delivered offset (window_watermark()).
  *  I6  no call without a live claim that outlasts it (call.c); a record is conditional on the claim's token.
- *  I7  a row is dead, durably, before its letter is published; an unpublished one is found by the sweep (outbox.c).
+ *  I7  a row is dead, durably, before its letter is published; an unpublished one is found by the sweep (relay.c).
  *  I8  after a failed record the delivery stays RECORDABLE: it never goes back to a call for that reason.
  *  I9  deliveries and windows together stay within memory_bytes, plus the record in hand; intake closes above it.
  *  I10 a delivery whose window is gone completes no slot.
@@ -37,6 +38,7 @@
 
 void pipeline_config_defaults(struct pipeline_config *config)
 {
+    static const struct slice allow[] = {{"ok", 2}, {"unknown", 7}};
     *config = (struct pipeline_config){
         .backoff_base_us = 200 * US_PER_MS,
         .backoff_cap_us = 5 * US_PER_S,
@@ -47,6 +49,12 @@ void pipeline_config_defaults(struct pipeline_config *config)
         .max_attempts = 30,
         .billing_step_us = 3600 * US_PER_S,
         .on_billing = ON_BILLING_PARK,
+        .allow = allow,
+        .allow_count = sizeof allow / sizeof allow[0],
+        .remember_us = INT64_C(90) * 24 * 3600 * US_PER_S,
+        .daily_budget = BUDGET_NONE,
+        .on_budget = ON_BUDGET_PARK_UNTIL_TOMORROW,
+        .spend_interval_us = 2 * US_PER_S,
         .fuse = 20,
         .retry_after_cap_us = 15 * 60 * US_PER_S,
         .max_in_flight = 256,
@@ -73,6 +81,16 @@ static bool batches_create(struct pipeline *pipeline)
     return (pipeline->batch = calloc(size, sizeof(struct delivery *))) && ok;
 }
 
+static bool rules_gate_phones(const struct event_rules *rules)
+{
+    bool gate = rules->validation == EVENT_VALIDATION_GATE;
+    for (size_t i = 0; i < rules->list_count; i++)
+        gate = gate || rules->lists[i].validation == EVENT_VALIDATION_GATE;
+    for (size_t i = 0; i < rules->route_count; i++)
+        gate = gate || rules->routes[i].validation == EVENT_VALIDATION_GATE;
+    return gate;
+}
+
 struct pipeline *pipeline_create(const struct pipeline_config *config, const struct ports *ports)
 {
     assert(config->max_in_flight && config->batch_max && config->memory_bytes);
@@ -90,7 +108,9 @@ struct pipeline *pipeline_create(const struct pipeline_config *config, const str
     gate_init(&pipeline->letter_pace, "dead_letter", 1, config->rate_dead_letter);
     pipeline->admitted_next = MONO_NEVER;
     pipeline->answered_end = &pipeline->answered;
-    outbox_init(pipeline);
+    relay_init(&pipeline->outbox, &relay_letters);
+    relay_init(&pipeline->outcomes, ports->outcomes ? &relay_outcomes : NULL);
+    pipeline->gates_phones = rules_gate_phones(&config->rules);
     due_init(pipeline);
     pipeline->intake_open = true;
     pipeline->intake_why = "";
@@ -118,7 +138,9 @@ void pipeline_destroy(struct pipeline *pipeline)
     struct window *next;
     DL_FOREACH_SAFE(pipeline->windows, window, next) { window_destroy(window); }
     heap_fini(&pipeline->due);
-    outbox_fini(pipeline);
+    relay_fini(&pipeline->outbox);
+    relay_fini(&pipeline->outcomes);
+    phones_fini(&pipeline->phones);
     due_fini(pipeline);
     for (size_t i = 0; i < CLAIM_OPS; i++)
         free(pipeline->claims[i].items);
@@ -153,7 +175,8 @@ _Noreturn void out_of_memory(void)
 
 size_t pipeline_statements(const struct pipeline *pipeline)
 {
-    size_t count = (size_t)pipeline->leasing + pipeline->due_box.taking + outbox_asks(pipeline);
+    size_t count = (size_t)pipeline->leasing + pipeline->due_box.taking + pipeline->spend.asking + relay_asks(&pipeline->outbox) +
+                   relay_asks(&pipeline->outcomes);
     for (size_t i = 0; i < CLAIM_OPS; i++)
         count += pipeline->claims[i].busy;
     for (size_t i = 0; i < RECORD_OPS; i++)
@@ -277,6 +300,7 @@ void pipeline_finish(struct pipeline *pipeline, struct delivery *dl, bool answer
     dl->window = NULL;
     if (dl->taken_up)
         pipeline->due_box.held--;
+    spend_leave(pipeline, dl);
     struct delivery *next = lane_leave(pipeline, dl);
     delivery_move(pipeline, dl, DELIVERY_DONE);
     if (next && (next->state == DELIVERY_QUEUED || next->state == DELIVERY_HELD))
@@ -289,7 +313,7 @@ static size_t runnable(const struct pipeline *pipeline)
 {
     return list_count(pipeline, DELIVERY_READY) + list_count(pipeline, DELIVERY_CLAIMING) +
            list_count(pipeline, DELIVERY_ADMITTED) + list_count(pipeline, DELIVERY_CALLING) +
-           list_count(pipeline, DELIVERY_READING) +
+           list_count(pipeline, DELIVERY_READING) + list_count(pipeline, DELIVERY_VALIDATING) +
            list_count(pipeline, DELIVERY_RECORDABLE) + list_count(pipeline, DELIVERY_RECORDING);
 }
 
@@ -312,7 +336,7 @@ static size_t runnable_target(const struct pipeline *pipeline)
 bool pipeline_can_probe(const struct pipeline *pipeline)
 {
     static const enum delivery_state callers[] = {DELIVERY_ADMITTED, DELIVERY_READY,   DELIVERY_CLAIMING, DELIVERY_CALLING,
-                                                  DELIVERY_READING,  DELIVERY_BACKOFF, DELIVERY_WAITING};
+                                                  DELIVERY_READING,  DELIVERY_BACKOFF, DELIVERY_WAITING, DELIVERY_VALIDATING};
     for (size_t i = 0; i < sizeof callers / sizeof callers[0]; i++) {
         const struct delivery *dl;
         DL_FOREACH(pipeline->lists[callers[i]].head, dl)
@@ -412,19 +436,23 @@ void pipeline_tick(struct pipeline *pipeline, mono_us_t now, wall_us_t wall)
     records_take_answers(pipeline);
     claims_take_answers(pipeline);
     lease_take_answer(pipeline);
-    outbox_take_answers(pipeline);
+    relay_take_answer(pipeline, &pipeline->outbox);
+    relay_take_answer(pipeline, &pipeline->outcomes);
+    spend_take_answer(pipeline);     /* before the calls that it admits */
     due_take_answer(pipeline);
     offsets_take_answer(pipeline);
     offsets_time_revoke(pipeline);
     wake_due(pipeline);              /* before the stages that they go to */
     intake_take(pipeline);           /* before the claims, so that they share a batch */
     due_tick(pipeline);              /* beside the intake: what was parked is traffic too */
+    spend_tick(pipeline);            /* before the calls: a new day opens the budget */
     call_start_all(pipeline);        /* before the flushes: the network first, it has the longest way */
     record_flush(pipeline);          /* before the claims: what is finished frees its lane's next */
     claim_flush(pipeline);           /* after the records of the same contacts were queued on the connection */
     lease_extend_all(pipeline);      /* after the calls, that need the lease of last time */
     ledger_probe(pipeline);
-    outbox_tick(pipeline);           /* after the records that made rows dead */
+    relay_tick(pipeline, &pipeline->outbox);   /* after the records that made rows dead */
+    relay_tick(pipeline, &pipeline->outcomes); /* and after those that are told */
     offsets_commit(pipeline);        /* after completions moved the watermarks */
     offsets_answer_revoke(pipeline); /* after the commit that it waits for */
     intake_set(pipeline, intake_obstacle(pipeline));
@@ -436,7 +464,9 @@ void pipeline_tick(struct pipeline *pipeline, mono_us_t now, wall_us_t wall)
 
 mono_us_t pipeline_next_due(const struct pipeline *pipeline)
 {
-    mono_us_t next = mono_earlier(offsets_next(pipeline), outbox_next(pipeline));
+    mono_us_t next = mono_earlier(offsets_next(pipeline), relay_next(pipeline, &pipeline->outbox));
+    next = mono_earlier(next, relay_next(pipeline, &pipeline->outcomes));
+    next = mono_earlier(next, spend_next(pipeline));
     const struct delivery *first = heap_top(&pipeline->due);
     if (first)
         next = mono_earlier(next, first->due);
@@ -466,7 +496,7 @@ void pipeline_look_again(struct pipeline *pipeline)
     gate_probe_now(&pipeline->upsert);
     gate_probe_now(&pipeline->validate);
     pipeline->ledger_retry_at = pipeline->now;
-    pipeline->outbox.next_sweep = pipeline->now;
+    pipeline->outbox.next_sweep = pipeline->outcomes.next_sweep = pipeline->spend.next_look = pipeline->now;
     pipeline->due_box.next_look = pipeline->now;
     pipeline->wants_tick = true;
 }
@@ -488,7 +518,7 @@ void pipeline_assign(struct pipeline *pipeline, const struct partition *partitio
 bool pipeline_drained(const struct pipeline *pipeline)
 {
     if (!pipeline->draining || pipeline_deliveries(pipeline) || pipeline->committing || pipeline->leasing ||
-        pipeline->due_box.taking)
+        pipeline->due_box.taking || pipeline->spend.asking)
         return false;
     const struct window *window;
     DL_FOREACH(pipeline->windows, window)
@@ -496,5 +526,5 @@ bool pipeline_drained(const struct pipeline *pipeline)
         if (window->state != WINDOW_GONE && window_wants_commit(window))
             return false;
     }
-    return outbox_idle(pipeline);
+    return relay_is_idle(&pipeline->outbox) && relay_is_idle(&pipeline->outcomes);
 }

@@ -36,6 +36,12 @@ static void count_accepted(struct pipeline *pipeline, const struct delivery *dl)
 {
     pipeline->counters.accepted++;
     pipeline->counters.new_contacts += dl->call.reply.is_new_contact;
+    for (const struct warning *w = dl->signup.warnings; w; w = w->next) {
+        if (w->source == WARNING_API && slice_is(w->code, "journeys_not_used")) {
+            pipeline->counters.journeys_missed++;
+            break;
+        }
+    }
     pipeline->counters.journeys += dl->call.reply.journeys_enrolled > 0 ? (uint64_t)dl->call.reply.journeys_enrolled : 0;
 }
 
@@ -45,6 +51,7 @@ static void record_durable(struct pipeline *pipeline, struct delivery *dl)
         pipeline_finish(pipeline, dl, false, "released");
         return;
     }
+    spend_record(pipeline, dl);
     if (dl->fate == RECORD_PARKED) {
         pipeline->counters.parked++;
         due_expect(pipeline, dl->due_in_us);
@@ -55,6 +62,8 @@ static void record_durable(struct pipeline *pipeline, struct delivery *dl)
         due_expect(pipeline, 0); /* the contact's next one is due now */
     for (const struct warning *w = dl->signup.warnings; w; w = w->next)
         pipeline->counters.warnings++;
+    if (slice_present(dl->recording.announcement))
+        relay_kick(&pipeline->outcomes);
     switch (dl->fate) {
     case RECORD_ACCEPTED:
         count_accepted(pipeline, dl);
@@ -62,7 +71,7 @@ static void record_durable(struct pipeline *pipeline, struct delivery *dl)
         break;
     default:
         pipeline->counters.dead++;
-        outbox_kick(pipeline);
+        relay_kick(&pipeline->outbox);
         pipeline_finish(pipeline, dl, true, "dead");
     }
 }
@@ -148,7 +157,18 @@ static size_t record_gather(struct pipeline *pipeline)
     return delivery_sort_unique(pipeline->batch, count);
 }
 
-static void record_fill(struct delivery *dl)
+static struct slice announcement_of(const struct pipeline *pipeline, struct delivery *dl)
+{
+    bool final = dl->fate == RECORD_ACCEPTED || dl->fate == RECORD_DEAD;
+    if (!pipeline->ports.outcomes || !final || (PLANTED(OUTCOME_UNTOLD) && dl->fate == RECORD_DEAD))
+        return SLICE_ABSENT;
+    struct slice text = announcement_write(pipeline, dl);
+    if (!slice_present(text))
+        out_of_memory();
+    return text;
+}
+
+static void record_fill(const struct pipeline *pipeline, struct delivery *dl)
 {
     dl->recording = (struct record_item){
         .event_id = dl->signup.event_id,
@@ -158,6 +178,9 @@ static void record_fill(struct delivery *dl)
         .signup = &dl->signup,
         .outcome = dl->has_outcome ? &dl->outcome : NULL,
         .reply = dl->fate == RECORD_ACCEPTED ? &dl->call.reply : NULL,
+        .validation = dl->validation,
+        .validation_fresh = dl->validation_fresh,
+        .announcement = announcement_of(pipeline, dl),
         .request = dl->request,
         .attempts_made = dl->attempts_first,
         .attempts = dl->attempts,
@@ -187,7 +210,7 @@ void record_flush(struct pipeline *pipeline)
             slot = pipeline->records[i].busy ? NULL : &pipeline->records[i];
         size_t count = record_gather(pipeline);
         for (size_t i = 0; i < count; i++) {
-            record_fill(pipeline->batch[i]);
+            record_fill(pipeline, pipeline->batch[i]);
             slot->items[i] = &pipeline->batch[i]->recording;
         }
         slot->op =

@@ -8,7 +8,9 @@
 #include "gate.h"
 #include "heap.h"
 #include "lane.h"
-#include "outbox.h"
+#include "phones.h"
+#include "relay.h"
+#include "spend.h"
 #include "signup/core/pipeline.h"
 #include "signup/core/planted.h"
 #include "window.h"
@@ -16,7 +18,7 @@
 #define PROBES_EACH 3 /* of one event in one trouble of its route */
 #define CLAIM_OPS 2  /* claim statements under way at a time: one executes while the next is on its way */
 #define RECORD_OPS 2
-#define STATEMENTS_MAX (CLAIM_OPS + RECORD_OPS + 3) /* and the leases, what is due, the outbox: one each */
+#define STATEMENTS_MAX (CLAIM_OPS + RECORD_OPS + 5) /* and the leases, what is due, dead letters, outcomes, the day's spend: one each */
 
 struct claim_slot {
     struct claim_op op; /* first: done() finds the slot by it */
@@ -102,8 +104,13 @@ struct pipeline {
     mono_us_t revoke_deadline;
     bool draining;
 
-    struct outbox outbox;
+    struct relay outbox;   /* of dead letters */
+    struct relay outcomes;
     struct due due_box;
+
+    bool gates_phones;     /* the configuration can ask for a lookup before the upsert */
+    struct phones phones;
+    struct spend spend;
 };
 
 /* Declares `dl`; it may be moved to another list within the body. NOLINTBEGIN(bugprone-macro-parentheses): names, not expressions */
@@ -134,7 +141,29 @@ struct claim_token token_new(struct pipeline *pipeline);
 /* The head of its lane begins: to be claimed, or, where it has come with its claim, to be called. */
 void delivery_go(struct pipeline *pipeline, struct delivery *dl);
 
+/* validate.c: the lookup before the upsert */
+/* Waits for its phone to be judged. */
+bool validation_is_wanted(const struct delivery *dl);
+/* One step towards the judgement. True: it is judged, or goes without: the upsert may follow. False: it has moved, or waits. */
+bool validation_step(struct pipeline *pipeline, struct delivery *dl, size_t *waiting);
+void answer_act_on_lookup(struct pipeline *pipeline, struct delivery *dl);
+/* Within a validation's JSON text. */
+struct slice validation_disposition(struct slice validation);
+/* A number that was validated once for the account is free for ever, unless a fresh lookup is forced (contacts-api.md section 2). */
+bool validation_is_free(const struct delivery *dl);
+/* May what validates go, as far as the validate route and the budget are concerned? One that may not waits: in memory for a moment, as the next
+ * probe, or in the ledger; or it goes without. */
+bool validation_admits(struct pipeline *pipeline, struct delivery *dl, size_t *waiting);
+
 /* call.c */
+/* The lease must outlast a call: whoever takes the event over may then be sure that nothing of ours is still to come (I6). */
+bool lease_suffices(const struct pipeline *pipeline, const struct delivery *dl);
+/* The body as it is to be sent, in the delivery's arena; absent: the arena is full. */
+struct slice body_write(struct delivery *dl, bool guarded);
+/* done() of any call was called. */
+void call_answered(struct pipeline *pipeline, struct delivery *dl);
+/* When call_start_all() has something to do although no gate turns. */
+void call_expect(struct pipeline *pipeline, mono_us_t when);
 void call_start_all(struct pipeline *pipeline);
 /* When it wants to run although nothing completes. */
 mono_us_t calls_next(const struct pipeline *pipeline);
@@ -142,8 +171,24 @@ mono_us_t calls_next(const struct pipeline *pipeline);
 /* answer.c: what an answer leads to */
 void answer_act_on(struct pipeline *pipeline, struct delivery *dl);
 void answer_act_on_read(struct pipeline *pipeline, struct delivery *dl);
+/* What answers of different calls have in common. */
+void attempt_note(struct delivery *dl, const struct outcome *outcome, const char *route, enum verdict verdict);
+void tell_validate(struct pipeline *pipeline, struct delivery *dl, struct ruling ruling, int64_t wait_us);
+bool is_exhausted(const struct pipeline *pipeline, const struct delivery *dl);
+struct answer_follow {
+    bool billing;    /* the account cannot pay, and that is to be waited for */
+    bool spent;      /* an attempt */
+    int64_t wait_us; /* the server's own wish; 0: none */
+};
+/* Of dl->outcome; `ruling` may turn to dead by the configuration's word on billing. */
+struct answer_follow answer_follow_from(struct pipeline *pipeline, const struct delivery *dl, struct ruling *ruling);
+/* Where an event goes whose call was not accepted. `exhausted`: it has failed too long or too often. */
+void answer_follow(struct pipeline *pipeline, struct delivery *dl, struct ruling ruling, const struct answer_follow *follow, bool exhausted);
 /* The wait of the server's own wish, clamped; 0: none. */
 int64_t answer_retry_after_us(const struct pipeline *pipeline, const struct outcome *outcome);
+
+/* announce.c: the record for the outcomes topic, without its end (ports.h); absent: the arena is full. */
+struct slice announcement_write(const struct pipeline *pipeline, struct delivery *dl);
 
 /* record.c */
 void record_flush(struct pipeline *pipeline);

@@ -49,6 +49,26 @@ static struct pipeline_gate_status gate_status(const struct gate *gate)
                                          .limit_max = gate->limit_max};
 }
 
+static struct pipeline_gate_status relay_status(const struct relay *relay, const struct relay_kind *kind)
+{
+    return (struct pipeline_gate_status){.route = kind->route,
+                                         .open = !relay->trouble,
+                                         .why = relay->trouble ? kind->refused : "",
+                                         .closed_since = relay->trouble_since,
+                                         .in_flight = relay->state == RELAY_PUBLISHING,
+                                         .limit = 1,
+                                         .limit_max = 1};
+}
+
+static struct pipeline_spend spend_status(const struct pipeline *pipeline)
+{
+    return (struct pipeline_spend){.known = pipeline->spend.known,
+                                   .spent = spend_total(pipeline),
+                                   .budget = pipeline->config.daily_budget,
+                                   .exhausted = pipeline->spend.exhausted,
+                                   .day_ends_in_us = spend_day_left_us(pipeline)};
+}
+
 void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *out)
 {
     *out = (struct pipeline_status){
@@ -57,6 +77,8 @@ void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *ou
         .waiting_claim = list_count(pipeline, DELIVERY_WAITING),
         .taken_up = pipeline->due_box.held,
         .fuse_blown = pipeline->fuse_blown,
+        .validating = list_count(pipeline, DELIVERY_VALIDATING),
+        .spend = spend_status(pipeline),
         .lanes = HASH_COUNT(pipeline->lanes),
         .memory_bytes = pipeline->memory_bytes,
         .intake_open = pipeline->intake_open,
@@ -74,14 +96,8 @@ void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *ou
                                                   .in_flight = pipeline_statements(pipeline),
                                                   .limit = STATEMENTS_MAX,
                                                   .limit_max = STATEMENTS_MAX};
-    const struct outbox *box = &pipeline->outbox;
-    out->gates[3] = (struct pipeline_gate_status){.route = "dead_letter",
-                                                  .open = !box->trouble,
-                                                  .why = box->trouble ? "the dead-letter topic takes no letters" : "",
-                                                  .closed_since = box->trouble_since,
-                                                  .in_flight = box->state == OUTBOX_PUBLISHING,
-                                                  .limit = 1,
-                                                  .limit_max = 1};
+    out->gates[3] = relay_status(&pipeline->outbox, &relay_letters);
+    out->gates[4] = relay_status(&pipeline->outcomes, &relay_outcomes);
     oldest_find(pipeline, out);
 }
 

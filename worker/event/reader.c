@@ -64,6 +64,17 @@ void reader_note(const struct reader *reader, const char *step, const char *fiel
         reader->trace->note(reader->trace->ctx, step, field, value, origin);
 }
 
+json_t *reader_own(struct reader *reader, json_t *value)
+{
+    if (!reader->made)
+        reader->made = json_array();
+    /* Takes the value, also when it fails. */
+    if (json_array_append_new(reader->made, value) == 0)
+        return value;
+    reader->full = true;
+    return NULL;
+}
+
 struct slice reader_string(const json_t *value)
 {
     assert(json_is_string(value));

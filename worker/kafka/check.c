@@ -82,10 +82,21 @@ static bool check_brokers(struct check *check)
     return false;
 }
 
+enum topic_use { TOPIC_SOURCE, TOPIC_DEAD_LETTERS, TOPIC_OUTCOMES };
+
+static const struct {
+    const char *what;
+    const char *right;
+} USES[] = {
+    [TOPIC_SOURCE] = {"Topic", "read and describe"},
+    [TOPIC_DEAD_LETTERS] = {"Dead-letter topic", "write and describe"},
+    [TOPIC_OUTCOMES] = {"Outcomes topic", "write and describe"},
+};
+
 static void say_topic_trouble(struct check *check, const char *topic, rd_kafka_resp_err_t err,
-                              bool dead_letters)
+                              enum topic_use use)
 {
-    const char *what = dead_letters ? "Dead-letter topic" : "Topic";
+    const char *what = USES[use].what;
     switch (err) {
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
@@ -96,7 +107,7 @@ static void say_topic_trouble(struct check *check, const char *topic, rd_kafka_r
         break;
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
         SAY(check, KAFKA_CHECK_REFUSED, "%s %s: not allowed. Give the worker's user the right to %s it", what,
-            topic, dead_letters ? "write and describe" : "read and describe");
+            topic, USES[use].right);
         break;
     default:
         SAY(check, result_of(err), "%s %s: %s. Try again when the cluster is well", what, topic,
@@ -115,7 +126,7 @@ static int leaderless(const struct rd_kafka_metadata_topic *topic)
 
 /* Gives the number of partitions, 0 when the topic cannot be used. The consumer's handle never lets a broker
  * create a topic. */
-static int check_topic(struct check *check, const char *name, bool dead_letters)
+static int check_topic(struct check *check, const char *name, enum topic_use use)
 {
     rd_kafka_topic_t *topic = rd_kafka_topic_new(check->rk, name, NULL);
     const struct rd_kafka_metadata *metadata = NULL;
@@ -125,16 +136,16 @@ static int check_topic(struct check *check, const char *name, bool dead_letters)
     if (!err && metadata && metadata->topic_cnt == 1)
         err = metadata->topics[0].err;
     if (err || !metadata) {
-        say_topic_trouble(check, name, err, dead_letters);
+        say_topic_trouble(check, name, err, use);
     } else {
         partitions = metadata->topics[0].partition_cnt;
         int headless = leaderless(&metadata->topics[0]);
         if (headless)
-            SAY(check, KAFKA_CHECK_AWAY, "Topic %s: %d of %d partitions have no leader. See to the brokers",
-                name, headless, partitions);
+            SAY(check, KAFKA_CHECK_AWAY, "%s %s: %d of %d partitions have no leader. See to the brokers",
+                USES[use].what, name, headless, partitions);
         else
-            SAY(check, KAFKA_CHECK_OK, "%s %s: %d partition%s", dead_letters ? "Dead-letter topic" : "Topic",
-                name, partitions, partitions == 1 ? "" : "s");
+            SAY(check, KAFKA_CHECK_OK, "%s %s: %d partition%s", USES[use].what, name, partitions,
+                partitions == 1 ? "" : "s");
     }
     if (metadata)
         rd_kafka_metadata_destroy(metadata);
@@ -189,12 +200,14 @@ static void check_topics(struct check *check)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
     for (size_t i = 0; i < check->config->topic_count; i++) {
-        int partitions = check_topic(check, check->config->topics[i], false);
+        int partitions = check_topic(check, check->config->topics[i], TOPIC_SOURCE);
         for (int p = 0; p < partitions; p++)
             rd_kafka_topic_partition_list_add(list, check->config->topics[i], p);
     }
     if (check->config->dead_letter_topic)
-        check_topic(check, check->config->dead_letter_topic, true);
+        check_topic(check, check->config->dead_letter_topic, TOPIC_DEAD_LETTERS);
+    if (check->config->outcomes_topic && *check->config->outcomes_topic)
+        check_topic(check, check->config->outcomes_topic, TOPIC_OUTCOMES);
     if (list->cnt) {
         check_group(check, list);
         check_ranges(check, list);

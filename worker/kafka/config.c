@@ -282,6 +282,31 @@ rd_kafka_t *kafka_settings_client(const struct kafka_config *config, enum kafka_
     return rk;
 }
 
+static bool is_one_of(const struct kafka_config *config, const char *topic)
+{
+    for (size_t i = 0; i < config->topic_count; i++)
+        if (strcmp(config->topics[i], topic) == 0)
+            return true;
+    return false;
+}
+
+/* What we write to a topic must never come back as an event, and each reader of one topic must be able to rely
+ * on what lies there. */
+static bool check_own_topics(const struct kafka_config *config, char *error, size_t size)
+{
+    const char *letters = config->dead_letter_topic;
+    const char *outcomes = config->outcomes_topic && *config->outcomes_topic ? config->outcomes_topic : NULL;
+    if (letters && is_one_of(config, letters))
+        snprintf(error, size, "kafka.dead_letter_topic must not be one of kafka.topics (\"%s\")", letters);
+    else if (outcomes && is_one_of(config, outcomes))
+        snprintf(error, size, "kafka.outcomes_topic must not be one of kafka.topics (\"%s\")", outcomes);
+    else if (outcomes && letters && strcmp(outcomes, letters) == 0)
+        snprintf(error, size, "kafka.outcomes_topic must not be kafka.dead_letter_topic (\"%s\")", outcomes);
+    else
+        return true;
+    return false;
+}
+
 static bool check_texts(const struct kafka_config *config, char *error, size_t size)
 {
     const char *missing = !config->brokers || !*config->brokers ? "kafka.brokers"
@@ -298,13 +323,8 @@ static bool check_texts(const struct kafka_config *config, char *error, size_t s
                      config->topics[i]);
             return false;
         }
-        if (config->dead_letter_topic && strcmp(config->topics[i], config->dead_letter_topic) == 0) {
-            snprintf(error, size, "kafka.dead_letter_topic must not be one of kafka.topics (\"%s\")",
-                     config->topics[i]);
-            return false;
-        }
     }
-    return true;
+    return check_own_topics(config, error, size);
 }
 
 bool kafka_config_check(const struct kafka_config *config, char *error, size_t error_size)
@@ -353,6 +373,7 @@ void kafka_settings_free(struct kafka_config *config)
     free((void *)config->brokers);
     free((void *)config->group);
     free((void *)config->dead_letter_topic);
+    free((void *)config->outcomes_topic);
     free(config);
 }
 
@@ -389,7 +410,8 @@ struct kafka_config *kafka_settings_copy(const struct kafka_config *config)
         return NULL;
     copy->start = config->start;
     if (copy_text(config->brokers, &copy->brokers) && copy_text(config->group, &copy->group) &&
-        copy_text(config->dead_letter_topic, &copy->dead_letter_topic) && copy_lists(config, copy))
+        copy_text(config->dead_letter_topic, &copy->dead_letter_topic) &&
+        copy_text(config->outcomes_topic, &copy->outcomes_topic) && copy_lists(config, copy))
         return copy;
     kafka_settings_free(copy);
     return NULL;

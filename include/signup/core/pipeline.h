@@ -46,6 +46,7 @@ struct pipeline_config {
     int64_t remember_us;      /* how long a known validation is good; 0: none is */
     int64_t daily_budget;     /* of validation, in millionths of a US dollar; BUDGET_NONE: no limit */
     enum on_budget on_budget;
+    bool tell_phone;          /* in the records of the outcomes topic, if there is one (ports.outcomes) */
     int64_t spend_interval_us; /* between looks at what all workers have spent today */
     unsigned fuse;            /* deaths in a row of answers that need not speak of the event; 0: never */
     int64_t retry_after_cap_us;

@@ -31,7 +31,15 @@
     X(NO_FUSE, "the fuse never blows")                                                                                 \
     X(BILLING_HAMMER, "validating events go on calling while the account cannot pay")                                  \
     X(IMMORTAL, "an event never dies of its age or its failures")                                                      \
-    X(PARK_LOSES_ORDER, "events of a contact that are taken up together do not wait for each other")
+    X(PARK_LOSES_ORDER, "events of a contact that are taken up together do not wait for each other")                   \
+    X(REFUSED_PASSES, "a phone that the gate refuses reaches the list all the same")                                   \
+    X(UNSHARED_LOOKUP, "concurrent events of one phone are each looked up")                                            \
+    X(FORGOTTEN_LOOKUP, "a phone that is known is looked up again")                                                    \
+    X(STALE_MEMORY, "a known validation never grows too old")                                                          \
+    X(BUDGET_IGNORED, "lookups go on when the day's budget is spent")                                                  \
+    X(BUDGET_FORGETS, "a lookup's cost is counted only once it is recorded")                                           \
+    X(OUTCOME_UNPUBLISHED, "an outcome is marked as published without the broker's acknowledgement")                   \
+    X(OUTCOME_UNTOLD, "a dead event's outcome is not told")
 
 enum planted_bug {
 #define X(name, text) PLANTED_##name,

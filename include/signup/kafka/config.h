@@ -23,6 +23,7 @@ struct kafka_config {
     const char *group;
     enum kafka_start start;
     const char *dead_letter_topic;
+    const char *outcomes_topic; /* NULL or "": none */
     const struct kafka_property *properties;
     size_t property_count;
 };

@@ -23,7 +23,17 @@
     X(BYTES, int64_t, "size")                                                                                          \
     X(WORD, int, "one of")                                                                                             \
     X(PROPERTIES, struct config_map, "map of text")                                                                    \
-    X(POLICY, struct policy, "map of verdicts")
+    X(POLICY, struct policy, "map of verdicts")                                                                        \
+    X(MONEY, int64_t, "US dollars")                                                                                    \
+    /* From here on: read as a tree, and only when all else is known (config_kind_is_tree()). */                       \
+    X(DISPOSITIONS, struct config_slices, "list of dispositions, or a map of true and false")                          \
+    X(EVIDENCE, struct config_slices, "list of names")                                                                 \
+    X(PARAMETERS, struct config_slices, "list of names")                                                               \
+    X(EVIDENCE_MAP, struct config_names, "map of names")                                                               \
+    X(PARAMETER_MAP, struct config_names, "map of names")                                                              \
+    X(LIST_MODES, struct config_list_modes, "map of off, inline and gate")                                             \
+    X(MAPPING, struct config_shapes, "map of topics, see below")                                                       \
+    X(ROUTES, struct config_routes, "list of routes, see below")
 
 enum config_kind {
 #define X(name, type, prose) CONFIG_KIND_##name,
@@ -40,6 +50,10 @@ enum config_kind {
     X(ON_BILLING, PARK, "park")                                                                                        \
     X(ON_BILLING, WITHOUT_VALIDATION, "without_validation")                                                            \
     X(ON_BILLING, DEAD, "dead")
+#define CONFIG_WORDS_ON_BUDGET(X)                                                                                      \
+    X(ON_BUDGET, PARK_UNTIL_TOMORROW, "park_until_tomorrow") X(ON_BUDGET, WITHOUT_VALIDATION, "without_validation")
+#define CONFIG_WORDS_ON_MISSING(X) X(ON_MISSING, DEAD, "dead") X(ON_MISSING, WARN, "warn")
+#define CONFIG_WORDS_OVERFLOW(X) X(OVERFLOW, DEAD, "dead") X(OVERFLOW, DROP_LARGEST, "drop_largest")
 #define CONFIG_WORDS_LOG_LEVEL(X)                                                                                      \
     X(LOG_LEVEL, DEBUG, "debug") X(LOG_LEVEL, INFO, "info") X(LOG_LEVEL, WARN, "warn") X(LOG_LEVEL, ERROR, "error")
 #define CONFIG_WORDS_LOG_FORMAT(X) X(LOG_FORMAT, LOGFMT, "logfmt") X(LOG_FORMAT, JSON, "json")
@@ -47,24 +61,34 @@ enum config_kind {
 
 #define CONFIG_WORD_CONSTANT(words, name, text) CONFIG_##words##_##name,
 enum config_start { CONFIG_WORDS_START(CONFIG_WORD_CONSTANT) };
-enum config_validation { CONFIG_WORDS_VALIDATION(CONFIG_WORD_CONSTANT) };
+enum config_validation { CONFIG_WORDS_VALIDATION(CONFIG_WORD_CONSTANT) }; /* as enum event_validation */
 enum config_on_billing { CONFIG_WORDS_ON_BILLING(CONFIG_WORD_CONSTANT) };
+enum config_on_budget { CONFIG_WORDS_ON_BUDGET(CONFIG_WORD_CONSTANT) };   /* as enum on_budget */
+enum config_on_missing { CONFIG_WORDS_ON_MISSING(CONFIG_WORD_CONSTANT) };
+enum config_overflow { CONFIG_WORDS_OVERFLOW(CONFIG_WORD_CONSTANT) };     /* as enum event_overflow */
 enum config_log_level { CONFIG_WORDS_LOG_LEVEL(CONFIG_WORD_CONSTANT) };   /* as enum log_level */
 enum config_log_format { CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_CONSTANT) }; /* as enum log_format */
 #undef CONFIG_WORD_CONSTANT
 
 #define CONFIG_EMPTY 1U  /* the empty text is a value too */
 #define CONFIG_SECRET 2U /* never printed; a connection string is printed without its password */
+#define CONFIG_WHOLE 4U  /* a map whose order counts: the environment's replaces the file's instead of being added to it */
 
-/* Bounds: durations in microseconds, sizes in bytes, texts in bytes of length. */
+/* Bounds: durations in microseconds, sizes in bytes, texts in bytes of length, money in millionths of a US dollar, trees in
+ * entries. */
 #define CONFIG_MS INT64_C(1000)
 #define CONFIG_S INT64_C(1000000)
 #define CONFIG_H (3600 * CONFIG_S)
 #define CONFIG_KIB INT64_C(1024)
 #define CONFIG_MIB (1024 * CONFIG_KIB)
 #define CONFIG_GIB (1024 * CONFIG_MIB)
+#define CONFIG_USD INT64_C(1000000)
 
-/* K(section, field, KIND, "key", "default", min, max, WORDS, flags, "prose") */
+/* No sum of money: "" of a key of kind MONEY. As BUDGET_NONE. */
+#define CONFIG_MONEY_NONE INT64_C(-1)
+
+/* K(section, field, KIND, "key", "default", min, max, WORDS, flags, "prose"). A key with a dot in it, like "gate.allow", is a map
+ * within its section. */
 #define CONFIG_KAFKA(K)                                                                                                \
     K(kafka, brokers, SERVERS, "brokers", "localhost:9092", 1, 4096, NONE, 0, "Where to find the cluster.")            \
     K(kafka, topics, TOPICS, "topics", "signups", 1, 249, NONE, 0, "Topics that carry signup events.")                 \
@@ -73,6 +97,11 @@ enum config_log_format { CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_CONSTANT) }; /* as 
     K(kafka, start, WORD, "start", "earliest", 0, 0, START, 0, "Where a new group begins to read.")                    \
     K(kafka, dead_letter_topic, TOPIC, "dead_letter_topic", "signups.dlq", 1, 249, NONE, 0,                            \
       "Topic for the events that failed for good.")                                                                    \
+    K(kafka, outcomes_topic, TOPIC, "outcomes_topic", "", 0, 249, NONE, CONFIG_EMPTY,                                  \
+      "Topic that is told what became of each event, for example `signups.outcomes` "                                  \
+      "(`schemas/signup-outcome.schema.json`). Empty: none is.")                                                       \
+    K(kafka, outcomes_phone, BOOL, "outcomes_phone", "false", 0, 0, NONE, 0,                                           \
+      "The phone number is among what that topic is told.")                                                            \
     K(kafka, properties, PROPERTIES, "properties", "", 0, 65536, NONE, CONFIG_SECRET,                                  \
       "Anything else librdkafka takes, for example `security.protocol: SASL_SSL`. Properties that the worker "         \
       "must set itself are refused.")                                                                                  \
@@ -129,7 +158,54 @@ enum config_log_format { CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_CONSTANT) }; /* as 
     K(validation, mode, WORD, "mode", "off", 0, 0, VALIDATION, 0,                                                      \
       "Phone validation of events that do not say: `inline` within the upsert, `gate` before it.")                     \
     K(validation, on_billing_error, WORD, "on_billing_error", "park", 0, 0, ON_BILLING, 0,                             \
-      "What becomes of an event whose validation the account cannot pay for (402).")
+      "What becomes of an event whose validation the account cannot pay for (402).")                                   \
+    K(validation, gate_allow, DISPOSITIONS, "gate.allow", "ok,unknown", 1, 5, NONE, 0,                                 \
+      "Mode `gate`: the dispositions that pass, of `ok`, `unreachable`, `risky`, `invalid`, `unknown`; others "        \
+      "are dead (`validation_refused`). A list is all that pass; a map like `{risky: true}` changes only what it "     \
+      "names.")                                                                                                        \
+    K(validation, lists, LIST_MODES, "lists", "", 0, 1000, NONE, CONFIG_EMPTY,                                         \
+      "The mode by sending list, for example `{\"+18005550100\": gate}`. A route's `validation` beats it, an "         \
+      "event's own `use_validation` beats both.")                                                                      \
+    K(validation, remember_us, DURATION, "remember", "2160h", 0, 87600 * CONFIG_H, NONE, 0,                            \
+      "How long a known validation of a phone is good: until then a repeat costs neither money nor a call. 0: never.") \
+    K(validation, daily_budget, MONEY, "daily_budget_usd", "", 0, 1000000 * CONFIG_USD, NONE, CONFIG_EMPTY,            \
+      "What all workers together may spend on validation in a day (UTC), for example `25` or `12.50`; `0`: nothing. "  \
+      "Empty: no limit.")                                                                                              \
+    K(validation, on_budget_spent, WORD, "on_budget_spent", "park_until_tomorrow", 0, 0, ON_BUDGET, 0,                 \
+      "What becomes of an event that would validate when the day's budget is spent: it waits in the ledger until "     \
+      "after midnight UTC, or goes without, with the warning `validation_skipped`.")
+
+#define CONFIG_CONSENT(K)                                                                                              \
+    K(consent, require, EVIDENCE, "require", "", 0, 32, NONE, CONFIG_EMPTY,                                            \
+      "What an event must bring: `ip_address`, `url`, `signup_date`, `ad_network_source`, `ad_network_id`, or "        \
+      "any member of its `consent` object, like `text`, `text_version`, `user_agent`.")                                \
+    K(consent, on_missing, WORD, "on_missing", "dead", 0, 0, ON_MISSING, 0,                                            \
+      "An event without it is dead (`missing_consent`), or goes with a warning of that name.")                         \
+    K(consent, to_custom_fields, EVIDENCE_MAP, "to_custom_fields", "", 0, 32, NONE, CONFIG_EMPTY,                      \
+      "Parts, named as in `consent.require`, that are sent as custom fields too, for example `{text_version: "         \
+      "consent_version}`.")
+
+#define CONFIG_ATTRIBUTION(K)                                                                                          \
+    K(attribution, from_url, BOOL, "from_url", "true", 0, 0, NONE, 0,                                                  \
+      "Where an event has no `ad_network_source` or `ad_network_id`, they are taken from the query of its `url`.")     \
+    K(attribution, click_ids, PARAMETER_MAP, "click_ids",                                                              \
+      "gclid=adwords,wbraid=adwords,gbraid=adwords,fbclid=facebook,ttclid=tiktok,msclkid=microsoft,li_fat_id=linkedin,"\
+      "twclid=twitter,ScCid=snapchat",                                                                                 \
+      0, 64, NONE, CONFIG_EMPTY | CONFIG_WHOLE,                                                                        \
+      "Query parameters and the network that each stands for; the first that the query has decides. Given, it "        \
+      "replaces the default; the order counts.")                                                                       \
+    K(attribution, source_parameters, PARAMETERS, "source_parameters", "utm_source", 0, 16, NONE, CONFIG_EMPTY,        \
+      "Otherwise the value of the first of these is the `ad_network_source`.")                                         \
+    K(attribution, id_parameters, PARAMETERS, "id_parameters", "utm_id,utm_campaign", 0, 16, NONE, CONFIG_EMPTY,       \
+      "The value of the first of these is the `ad_network_id`.")
+
+#define CONFIG_MAPPING(K)                                                                                              \
+    K(mapping, shapes, MAPPING, "", "", 0, 256, NONE, CONFIG_EMPTY,                                                    \
+      "By topic: its `profile`, and with `fields` where our fields come from.")
+
+#define CONFIG_ROUTES(K)                                                                                               \
+    K(routes, table, ROUTES, "", "", 0, 1000, NONE, CONFIG_EMPTY,                                                      \
+      "The first route whose every condition holds chooses what an event does not say itself.")
 
 #define CONFIG_RETRY(K)                                                                                                \
     K(retry, inline_attempts, INTEGER, "inline_attempts", "4", 1, 1000, NONE, 0,                                       \
@@ -177,7 +253,10 @@ enum config_log_format { CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_CONSTANT) }; /* as 
       "`contacts_api.timeout`; raised by itself with it where it is not given.")                                       \
     K(limits, batch, INTEGER, "batch", "256", 1, 10000, NONE, 0, "Events in one statement of the ledger, at most.")    \
     K(limits, window, INTEGER, "window", "100000", 1, 10000000, NONE, 0,                                               \
-      "Events of one partition read beyond the committed offset, at most.")
+      "Events of one partition read beyond the committed offset, at most.")                                            \
+    K(limits, custom_fields_overflow, WORD, "custom_fields_overflow", "dead", 0, 0, OVERFLOW, 0,                       \
+      "An event beyond the API's 4,000 bytes is dead (`payload_too_large`), or loses its largest custom fields, "      \
+      "each with a warning.")
 
 #define CONFIG_ADMIN(K)                                                                                                \
     K(admin, listen, LISTEN, "listen", "127.0.0.1:9464", 0, 255, NONE, CONFIG_EMPTY,                                   \
@@ -194,6 +273,10 @@ enum config_log_format { CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_CONSTANT) }; /* as 
     S(contacts_api, CONFIG_CONTACTS_API, "The API that takes the contacts.")                                           \
     S(defaults, CONFIG_DEFAULTS, "What is assumed where an event does not say.")                                       \
     S(validation, CONFIG_VALIDATION, "Phone validation, which costs money.")                                           \
+    S(consent, CONFIG_CONSENT, "What an event must prove, and what of it the API is told.")                            \
+    S(attribution, CONFIG_ATTRIBUTION, "Which ad network a signup came from, where the event does not say.")           \
+    S(mapping, CONFIG_MAPPING, "Topics whose events are not the API's own body.")                                      \
+    S(routes, CONFIG_ROUTES, "Where signups go, by what they are.")                                                    \
     S(retry, CONFIG_RETRY, "Patience.")                                                                                \
     S(policy, CONFIG_POLICY, "Your own verdicts.")                                                                     \
     S(rate, CONFIG_RATE, "What the worker may do in a second, each process by itself.")                                \

@@ -140,7 +140,14 @@ MOCK_UNUSED static void world_open(struct world *world, struct mock *mock, uv_lo
         {"fetch.wait.max.ms", "50"},
         {"max.poll.interval.ms", world_max_poll_ms ? world_max_poll_ms : "300000"}};
     const char *topics[] = {topic};
-    struct kafka_config config = {mock->brokers, topics, 1, group, start, "dlq", properties, 4};
+    struct kafka_config config = {.brokers = mock->brokers,
+                                  .topics = topics,
+                                  .topic_count = 1,
+                                  .group = group,
+                                  .start = start,
+                                  .dead_letter_topic = "dlq",
+                                  .properties = properties,
+                                  .property_count = 4};
     struct kafka_source_callbacks callbacks = {world, world_on_assign, world_on_revoke, world_on_poke,
                                                world_on_state};
     char error[512] = "";

@@ -24,7 +24,8 @@ static const char *const TOPICS[] = {"signups"};
 
 static struct kafka_config make_config(void)
 {
-    return (struct kafka_config){mock.brokers, TOPICS, 1, "group", KAFKA_START_EARLIEST, "dlq", NULL, 0};
+    return (struct kafka_config){
+        .brokers = mock.brokers, .topics = TOPICS, .topic_count = 1, .group = "group", .dead_letter_topic = "dlq"};
 }
 
 /* ------------------------------------------------------------------ load */
@@ -153,6 +154,35 @@ static void each_thing_that_is_missing_has_its_line(void **state)
     assert_int_equal(check(&config, &lines), KAFKA_CHECK_CONFIG);
 }
 
+static void the_outcomes_topic_has_its_line_where_there_is_one(void **state)
+{
+    (void)state;
+    struct lines lines;
+    mock_topic(&mock, "signups", 1);
+    mock_topic(&mock, "dlq", 1);
+    mock_topic(&mock, "signups.outcomes", 3);
+    struct kafka_config config = make_config();
+    static const char *const NONE[] = {NULL, ""};
+    for (size_t i = 0; i < 2; i++) {
+        config.outcomes_topic = NONE[i];
+        assert_int_equal(check(&config, &lines), KAFKA_CHECK_OK);
+        assert_null(strstr(lines.text, "utcomes"));
+    }
+    config.outcomes_topic = "signups.outcomes";
+    assert_int_equal(check(&config, &lines), KAFKA_CHECK_OK);
+    assert_non_null(strstr(lines.text, "Outcomes topic signups.outcomes: 3 partitions"));
+    rd_kafka_mock_partition_set_leader(mock.cluster, "signups.outcomes", 1, -1);
+    assert_int_equal(check(&config, &lines), KAFKA_CHECK_AWAY);
+    assert_non_null(strstr(lines.text, "Outcomes topic signups.outcomes: 1 of 3 partitions have no leader"));
+    rd_kafka_mock_topic_set_error(mock.cluster, "signups.outcomes", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    assert_int_equal(check(&config, &lines), KAFKA_CHECK_AWAY);
+    assert_non_null(strstr(lines.text, "Outcomes topic signups.outcomes does not exist. Create it"));
+    rd_kafka_mock_topic_set_error(mock.cluster, "signups.outcomes", RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    assert_int_equal(check(&config, &lines), KAFKA_CHECK_REFUSED);
+    assert_non_null(strstr(lines.text, "Outcomes topic signups.outcomes: not allowed. Give the worker's user the "
+                                       "right to write and describe it"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +191,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_load_without_topic_or_broker_says_so, setup, teardown),
         cmocka_unit_test_setup_teardown(a_sound_kafka_is_said_to_be_well, setup, teardown),
         cmocka_unit_test_setup_teardown(each_thing_that_is_missing_has_its_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_outcomes_topic_has_its_line_where_there_is_one, setup, teardown),
     };
     return MOCK_RUN(tests);
 }

@@ -7,8 +7,13 @@ static const char *const TOPICS[] = {"signups"};
 
 static struct kafka_config with(const struct kafka_property *properties, size_t count)
 {
-    return (struct kafka_config){"localhost:9092",     TOPICS,        1,          "group",
-                                 KAFKA_START_EARLIEST, "signups.dlq", properties, count};
+    return (struct kafka_config){.brokers = "localhost:9092",
+                                 .topics = TOPICS,
+                                 .topic_count = 1,
+                                 .group = "group",
+                                 .dead_letter_topic = "signups.dlq",
+                                 .properties = properties,
+                                 .property_count = count};
 }
 
 static void expect_error(const char *name, const char *value, const char *part)
@@ -111,10 +116,41 @@ static void names_are_checked(void **state)
     config = with(NULL, 0);
     config.dead_letter_topic = "signups";
     assert_false(kafka_config_check(&config, error, sizeof error));
+    assert_non_null(strstr(error, "kafka.dead_letter_topic"));
     config = with(NULL, 0);
     config.brokers = "";
     assert_false(kafka_config_check(&config, error, sizeof error));
     assert_non_null(strstr(error, "kafka.brokers"));
+}
+
+/* An outcome that came back as an event would be a signup of nobody's. */
+static void the_outcomes_topic_is_a_topic_of_its_own(void **state)
+{
+    (void)state;
+    static const char *const SOURCES[] = {"signups", "leads"};
+    static const struct {
+        const char *topic;
+        const char *part; /* of the error; NULL: it is taken */
+    } CASES[] = {
+        {NULL, NULL},
+        {"", NULL},
+        {"signups.outcomes", NULL},
+        {"signups", "one of kafka.topics (\"signups\")"},
+        {"leads", "one of kafka.topics (\"leads\")"},
+        {"signups.dlq", "kafka.dead_letter_topic (\"signups.dlq\")"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        char error[512] = "";
+        struct kafka_config config = with(NULL, 0);
+        config.topics = SOURCES;
+        config.topic_count = 2;
+        config.outcomes_topic = CASES[i].topic;
+        bool taken = kafka_config_check(&config, error, sizeof error);
+        if (taken != (CASES[i].part == NULL))
+            fail_msg("%s: %s", CASES[i].topic ? CASES[i].topic : "none", taken ? "taken" : error);
+        if (CASES[i].part && (!strstr(error, "kafka.outcomes_topic must not be") || !strstr(error, CASES[i].part)))
+            fail_msg("%s: %s", CASES[i].topic, error);
+    }
 }
 
 int main(void)
@@ -125,6 +161,7 @@ int main(void)
         cmocka_unit_test(a_cooperative_assignor_is_refused_by_this_library),
         cmocka_unit_test(other_properties_pass_and_win_over_our_defaults),
         cmocka_unit_test(names_are_checked),
+        cmocka_unit_test(the_outcomes_topic_is_a_topic_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

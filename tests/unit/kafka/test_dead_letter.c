@@ -51,7 +51,8 @@ static bool is_set(void *ctx)
 static void make_producer(void)
 {
     static const char *const TOPICS[] = {"signups"};
-    struct kafka_config config = {mock.brokers, TOPICS, 1, "group", KAFKA_START_EARLIEST, "dlq", NULL, 0};
+    struct kafka_config config = {
+        .brokers = mock.brokers, .topics = TOPICS, .topic_count = 1, .group = "group", .dead_letter_topic = "dlq"};
     char error[256];
     producer = kafka_dead_letter_create(&loop, &config, error, sizeof error);
     assert_non_null(producer);

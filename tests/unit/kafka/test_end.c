@@ -240,7 +240,8 @@ static const char *const TOPICS[] = {"signups"};
 
 static struct kafka_config make_config(void)
 {
-    return (struct kafka_config){mock.brokers, TOPICS, 1, "group", KAFKA_START_EARLIEST, "dlq", NULL, 0};
+    return (struct kafka_config){
+        .brokers = mock.brokers, .topics = TOPICS, .topic_count = 1, .group = "group", .dead_letter_topic = "dlq"};
 }
 
 static struct dead_letter make_letter(void)

@@ -27,7 +27,13 @@ static const struct kafka_property QUICK[] = {{"fetch.wait.max.ms", "20"}};
 
 static struct kafka_config make_config(void)
 {
-    return (struct kafka_config){mock.brokers, TOPICS, 1, "group", KAFKA_START_EARLIEST, "dlq", QUICK, 1};
+    return (struct kafka_config){.brokers = mock.brokers,
+                                 .topics = TOPICS,
+                                 .topic_count = 1,
+                                 .group = "group",
+                                 .dead_letter_topic = "dlq",
+                                 .properties = QUICK,
+                                 .property_count = 1};
 }
 
 /* ------------------------------------------------------------------ the one who reads */
