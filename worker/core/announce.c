@@ -84,7 +84,8 @@ static void add_signup(struct buf *out, const struct delivery *dl)
     add_text(out, "signup_date", (struct slice){date, WALL_TEXT_BYTES - 1});
 }
 
-static void write_all(const struct pipeline *pipeline, const struct delivery *dl, struct buf *out)
+/* `least`: only what is short and surely harmless, because the whole is too long, or the database refuses something of this event. */
+static void write_record(const struct pipeline *pipeline, const struct delivery *dl, bool least, struct buf *out)
 {
     const struct signup *signup = &dl->signup;
     bool accepted = dl->fate == RECORD_ACCEPTED;
@@ -100,21 +101,26 @@ static void write_all(const struct pipeline *pipeline, const struct delivery *dl
             add_text(out, "error_class", slice_from_str(outcome_class_str(dl->outcome.cls)));
     }
     add_number(out, "attempts", dl->attempts);
-    if (dl->bare)
-        return; /* the database refuses something of this event: only what is surely harmless */
-    add_text(out, "list_number", signup->list_number);
-    if (pipeline->config.tell_phone)
-        add_text(out, "phone_number", signup->phone_number);
-    if (accepted)
+    if (!least) {
+        add_text(out, "list_number", signup->list_number);
+        if (pipeline->config.tell_phone)
+            add_text(out, "phone_number", signup->phone_number);
+    }
+    if (accepted && slice_present(dl->call.reply.contact_id)) /* it is not there where the policy takes another answer for accepted */
         add_reply(out, &dl->call.reply);
-    add_signup(out, dl);
+    if (!least)
+        add_signup(out, dl);
 }
 
 struct slice announcement_write(const struct pipeline *pipeline, struct delivery *dl)
 {
     struct buf buf;
     buf_init(&buf, ANNOUNCEMENT_BYTES_MAX);
-    write_all(pipeline, dl, &buf);
+    write_record(pipeline, dl, dl->bare, &buf);
+    if (!buf_ok(&buf)) {
+        buf_reset(&buf);
+        write_record(pipeline, dl, true, &buf);
+    }
     struct slice text = buf_ok(&buf) ? arena_copy(&dl->arena, buf_slice(&buf)) : SLICE_ABSENT;
     buf_fini(&buf);
     return text;

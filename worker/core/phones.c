@@ -74,7 +74,13 @@ void phones_answer(struct phones *phones, struct slice number, const struct deli
 
 void phones_fini(struct phones *phones)
 {
-    struct phone *phone;
-    struct phone *next;
-    HASH_ITER(hh, phones->table, phone, next) { forget(phones, phone); }
+    struct phone *phone = phones->table;
+    HASH_CLEAR(hh, phones->table); /* leaves the elements and their chain alone */
+    while (phone) {
+        struct phone *next = phone->hh.next;
+        free(phone->validation);
+        free(phone);
+        phone = next;
+    }
+    *phones = (struct phones){0};
 }
