@@ -185,7 +185,7 @@ static void give_up(struct pipeline *pipeline, struct delivery *dl)
 static void back_off(struct pipeline *pipeline, struct delivery *dl, int64_t wait_us)
 {
     if (delivery_is_leaving(pipeline, dl)) {
-        record_decide(pipeline, dl, RECORD_RELEASED);
+        record_give_back(pipeline, dl);
         return;
     }
     if (PLANTED(FORGOTTEN_RETRY)) {
@@ -335,7 +335,7 @@ void answer_act_on_read(struct pipeline *pipeline, struct delivery *dl)
     if (!failed || dl->reads_failed >= pipeline->config.inline_attempts)
         dl->read_over = true;
     if (delivery_is_leaving(pipeline, dl))
-        record_decide(pipeline, dl, RECORD_RELEASED);
+        record_give_back(pipeline, dl);
     else if (dl->read_over)
         delivery_move(pipeline, dl, DELIVERY_ADMITTED);
     else

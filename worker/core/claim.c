@@ -81,7 +81,7 @@ static void claim_poisoned(struct pipeline *pipeline, struct delivery *dl)
 static void claim_behind(struct pipeline *pipeline, struct delivery *dl)
 {
     if (delivery_is_leaving(pipeline, dl)) {
-        record_decide(pipeline, dl, RECORD_RELEASED);
+        record_give_back(pipeline, dl);
         return;
     }
     pipeline->counters.behind++;
@@ -109,7 +109,7 @@ static void claim_given(struct pipeline *pipeline, struct delivery *dl, mono_us_
     if (dl->signup.death != DEATH_NONE)
         record_decide(pipeline, dl, RECORD_DEAD);
     else if (delivery_is_leaving(pipeline, dl))
-        record_decide(pipeline, dl, RECORD_RELEASED);
+        record_give_back(pipeline, dl);
     else
         delivery_move(pipeline, dl, DELIVERY_ADMITTED);
 }

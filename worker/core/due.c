@@ -100,7 +100,7 @@ void delivery_go(struct pipeline *pipeline, struct delivery *dl)
     if (!dl->claimed)
         delivery_move(pipeline, dl, DELIVERY_READY);
     else if (delivery_is_leaving(pipeline, dl))
-        record_decide(pipeline, dl, RECORD_RELEASED);
+        record_give_back(pipeline, dl);
     else if (dl->signup.death != DEATH_NONE)
         record_decide(pipeline, dl, RECORD_DEAD);
     else

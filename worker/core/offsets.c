@@ -171,7 +171,7 @@ static void let_go(struct pipeline *pipeline)
         foreach_list(pipeline, claimed[i], dl, next)
         {
             if (delivery_is_leaving(pipeline, dl))
-                record_decide(pipeline, dl, RECORD_RELEASED);
+                record_give_back(pipeline, dl);
         }
     }
 }

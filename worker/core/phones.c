@@ -47,7 +47,8 @@ struct phone *phones_ask(struct phones *phones, struct slice number, const struc
     return phone;
 }
 
-void phones_answer(struct phones *phones, struct slice number, const struct delivery *asker, struct slice validation, mono_us_t now)
+void phones_answer(struct phones *phones, struct slice number, const struct delivery *asker, struct slice validation, bool fresh,
+                   mono_us_t now)
 {
     struct phone *phone = phones_find(phones, number);
     if (!phone || phone->asked_by != asker)
@@ -60,6 +61,7 @@ void phones_answer(struct phones *phones, struct slice number, const struct deli
         free(phone->validation);
         phone->validation = copy;
         phone->validation_len = validation.len;
+        phone->fresh = fresh;
         phone->learnt_at = now;
     }
     if (!phone->validation) {

@@ -17,6 +17,7 @@ struct phone {
     const struct delivery *asked_by; /* the lookup under way is its; NULL: none is */
     char *validation;                /* the latest answer; NULL: none */
     size_t validation_len;
+    bool fresh;                      /* it was looked up anew, not taken from what the API had kept */
     mono_us_t learnt_at;
     struct phone *prev, *next;       /* of those with an answer and without a lookup, oldest first */
     bool listed;
@@ -33,7 +34,8 @@ struct phone *phones_find(const struct phones *phones, struct slice number);
 /* `asker` looks it up. NULL: out of memory. */
 struct phone *phones_ask(struct phones *phones, struct slice number, const struct delivery *asker);
 /* The lookup of `asker` is over; `validation` absent: it failed. */
-void phones_answer(struct phones *phones, struct slice number, const struct delivery *asker, struct slice validation, mono_us_t now);
+void phones_answer(struct phones *phones, struct slice number, const struct delivery *asker, struct slice validation, bool fresh,
+                   mono_us_t now);
 void phones_fini(struct phones *phones);
 
 #endif

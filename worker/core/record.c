@@ -32,6 +32,14 @@ void record_park(struct pipeline *pipeline, struct delivery *dl, int64_t due_in_
     record_decide(pipeline, dl, RECORD_PARKED);
 }
 
+void record_give_back(struct pipeline *pipeline, struct delivery *dl)
+{
+    if (dl->cost)
+        record_park(pipeline, dl, 0);
+    else
+        record_decide(pipeline, dl, RECORD_RELEASED);
+}
+
 static void count_accepted(struct pipeline *pipeline, const struct delivery *dl)
 {
     pipeline->counters.accepted++;

@@ -196,6 +196,9 @@ void record_flush(struct pipeline *pipeline);
 void record_decide(struct pipeline *pipeline, struct delivery *dl, enum record_state fate);
 /* The same for RECORD_PARKED: due after so long. */
 void record_park(struct pipeline *pipeline, struct delivery *dl, int64_t due_in_us);
+/* Its claim goes to whoever has the partition next. What was paid for is to be remembered, and the day's: then it waits in the ledger instead,
+ * due at once. */
+void record_give_back(struct pipeline *pipeline, struct delivery *dl);
 
 /* lease.c */
 void lease_extend_all(struct pipeline *pipeline);

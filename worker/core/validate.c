@@ -241,7 +241,8 @@ static bool judge_by_memory(struct pipeline *pipeline, struct delivery *dl, cons
     if (slice_present(dl->known.validation) && is_usable(pipeline, dl, age_us)) {
         dl->validation = dl->known.validation;
         pipeline->counters.validations_known++;
-    } else if (phone && phone->validation && is_usable(pipeline, dl, pipeline->now.us - phone->learnt_at.us)) {
+    } else if (phone && phone->validation && (phone->fresh || !dl->signup.asks_force) &&
+               is_usable(pipeline, dl, pipeline->now.us - phone->learnt_at.us)) {
         dl->validation = without_cost(dl, (struct slice){phone->validation, phone->validation_len});
         if (!slice_present(dl->validation))
             return false;
@@ -316,15 +317,6 @@ bool validation_step(struct pipeline *pipeline, struct delivery *dl, size_t *wai
 
 /* ---- the answer */
 
-/* What was paid for is to be remembered, also when the event goes elsewhere now: it waits in the ledger instead of being given back. */
-static void let_go(struct pipeline *pipeline, struct delivery *dl)
-{
-    if (dl->cost)
-        record_park(pipeline, dl, 0);
-    else
-        record_decide(pipeline, dl, RECORD_RELEASED);
-}
-
 static void looked_up(struct pipeline *pipeline, struct delivery *dl)
 {
     dl->failures = 0;
@@ -338,7 +330,7 @@ static void looked_up(struct pipeline *pipeline, struct delivery *dl)
     }
     dl->judged = true; /* without a validation: the configuration maps this answer to `accepted` */
     if (delivery_is_leaving(pipeline, dl))
-        let_go(pipeline, dl);
+        record_give_back(pipeline, dl);
     else
         delivery_move(pipeline, dl, DELIVERY_ADMITTED);
 }
@@ -349,7 +341,8 @@ void answer_act_on_lookup(struct pipeline *pipeline, struct delivery *dl)
     bool accepted = lookup->outcome.cls == OUTCOME_ACCEPTED;
     dl->outcome = lookup->outcome;
     dl->has_outcome = true;
-    phones_answer(&pipeline->phones, dl->signup.phone_number, dl, accepted ? lookup->validation : SLICE_ABSENT, pipeline->now);
+    phones_answer(&pipeline->phones, dl->signup.phone_number, dl, accepted ? lookup->validation : SLICE_ABSENT,
+                  lookup->force || lookup->cost > 0, pipeline->now);
     spend_settle(pipeline, dl, accepted ? lookup->cost : 0);
     struct ruling ruling = policy_rule_on(&pipeline->config.policy, &dl->outcome);
     if (ruling.vague) /* it need not speak of this phone: a wrong validation_url must not kill signups */
