@@ -10,10 +10,8 @@
 
 /* ---- signup.attempt */
 
-void attempt_note(struct delivery *dl, const struct outcome *outcome, const char *route, enum verdict verdict)
+static void attempt_append(struct delivery *dl, const struct attempt *told)
 {
-    if (verdict == VERDICT_ACCEPTED && dl->tries == 1 && dl->calls_before == 0 && !dl->taken_up)
-        return; /* accepted at the first call: the row itself says it all */
     struct attempt *attempt = dl->attempts_last;
     if (dl->attempts_kept < ATTEMPTS_KEPT) {
         attempt = arena_alloc_zero(&dl->arena, sizeof *attempt);
@@ -26,13 +24,36 @@ void attempt_note(struct delivery *dl, const struct outcome *outcome, const char
         dl->attempts_last = attempt;
         dl->attempts_kept++;
     }
-    attempt->number = dl->tries;
-    attempt->route = route;
-    attempt->at = dl->called_at;
-    attempt->duration_us = outcome->duration_us;
-    attempt->http_status = outcome->http_status;
-    memcpy(attempt->code, outcome->code, sizeof attempt->code);
-    attempt->verdict = verdict_str(verdict);
+    *attempt = *told;
+    attempt->next = NULL;
+}
+
+void attempt_tell(struct delivery *dl)
+{
+    if (!dl->untold.number)
+        return;
+    attempt_append(dl, &dl->untold);
+    dl->untold.number = 0;
+}
+
+void attempt_note(struct delivery *dl, const struct outcome *outcome, const char *route, enum verdict verdict)
+{
+    struct attempt attempt = {.number = dl->tries,
+                              .route = route,
+                              .at = dl->called_at,
+                              .duration_us = outcome->duration_us,
+                              .http_status = outcome->http_status,
+                              .verdict = verdict_str(verdict)};
+    memcpy(attempt.code, outcome->code, sizeof attempt.code);
+    bool clean = verdict == VERDICT_ACCEPTED && !dl->attempts_kept && dl->calls_before == 0 && !dl->taken_up;
+    if (clean && dl->state == DELIVERY_VALIDATING) {
+        dl->untold = attempt; /* if the upsert is taken at once, there is nothing to tell */
+        return;
+    }
+    if (clean)
+        return; /* accepted at the first call: the row itself says it all */
+    attempt_tell(dl);
+    attempt_append(dl, &attempt);
 }
 
 /* ---- what the gates learn */
@@ -185,7 +206,10 @@ static void give_up(struct pipeline *pipeline, struct delivery *dl)
 static void back_off(struct pipeline *pipeline, struct delivery *dl, int64_t wait_us)
 {
     if (delivery_is_leaving(pipeline, dl)) {
-        record_give_back(pipeline, dl);
+        if (dl->cost)
+            record_park(pipeline, dl, wait_us);
+        else
+            record_give_back(pipeline, dl);
         return;
     }
     if (PLANTED(FORGOTTEN_RETRY)) {

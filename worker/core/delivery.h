@@ -105,6 +105,7 @@ struct delivery {
     struct slice guarded_body; /* written at the first resend, and anew when what it says changes; absent before */
     struct attempt *attempts_first, *attempts_last;
     int attempts_kept;
+    struct attempt untold;  /* a lookup that went well; number 0: none */
 
     /* the record */
     enum record_state fate; /* valid from RECORDABLE on */

@@ -35,7 +35,7 @@ void record_park(struct pipeline *pipeline, struct delivery *dl, int64_t due_in_
 void record_give_back(struct pipeline *pipeline, struct delivery *dl)
 {
     if (dl->cost)
-        record_park(pipeline, dl, 0);
+        record_park(pipeline, dl, dl->state == DELIVERY_BACKOFF ? dl->due.us - pipeline->now.us : 0);
     else
         record_decide(pipeline, dl, RECORD_RELEASED);
 }

@@ -199,7 +199,7 @@ mono_us_t relay_next(const struct pipeline *pipeline, const struct relay *relay)
     if (relay->state != RELAY_IDLE || pipeline->draining)
         return MONO_NEVER;
     mono_us_t wanted = relay->kicked && !relay->trouble ? pipeline->now : relay->next_sweep;
-    if (pipeline->ledger_away) /* ledger_probe() makes it due */
+    if (pipeline->ledger_away && relay == &pipeline->outbox) /* ledger_probe() makes it due */
         wanted = pipeline->now;
     mono_us_t pace = relay->kind->next ? relay->kind->next(pipeline) : pipeline->now;
     return ledger_when(pipeline, pace.us > wanted.us ? pace : wanted);

@@ -5,6 +5,8 @@
 
 #include <assert.h>
 
+#define LOOK_MIN_US (20 * US_PER_MS)          /* between two looks, however much one is wanted */
+#define SHARE 16                              /* of what is left, a worker spends a sixteenth between two looks */
 #define UNLIMITED_INTERVAL_US (15 * US_PER_S) /* without a budget it is for people only */
 
 static bool has_budget(const struct pipeline *pipeline)
@@ -40,7 +42,14 @@ enum spend_answer spend_admits(const struct pipeline *pipeline)
     if (passes_budget(pipeline, spend_total(pipeline)))
         return SPEND_EXHAUSTED;
     int64_t reserved = PLANTED(BUDGET_FORGETS) ? 0 : spend->reserved;
-    return passes_budget(pipeline, spend_total(pipeline) + reserved) ? SPEND_WAITS : SPEND_ADMITS;
+    int64_t next = spend_total(pipeline) + reserved + VALIDATION_PRICE;
+    return next > pipeline->config.daily_budget || next > spend->share ? SPEND_WAITS : SPEND_ADMITS;
+}
+
+void spend_want(struct pipeline *pipeline)
+{
+    struct spend *spend = &pipeline->spend;
+    spend->next_look = mono_earlier(spend->next_look, mono_add(spend->asked_at, LOOK_MIN_US));
 }
 
 void spend_reserve(struct pipeline *pipeline, struct delivery *dl)
@@ -100,7 +109,9 @@ void spend_take_answer(struct pipeline *pipeline)
         return;
     spend->known = true;
     spend->told = spend->op.spent;
-    spend->seen = spend->marked;
+    spend->seen = spend->recorded;
+    int64_t left = pipeline->config.daily_budget - spend_total(pipeline);
+    spend->share = spend_total(pipeline) + (left / SHARE > VALIDATION_PRICE ? left / SHARE : VALIDATION_PRICE);
     spend->day_ends = mono_add(pipeline->now, spend->op.day_ends_in_us);
 }
 
@@ -109,7 +120,7 @@ static void spend_ask(struct pipeline *pipeline)
     struct spend *spend = &pipeline->spend;
     if (spend->asking || pipeline->draining || !mono_reached(pipeline->now, spend->next_look) || !ledger_admits(pipeline))
         return;
-    spend->marked = spend->recorded;
+    spend->asked_at = pipeline->now;
     spend->op = (struct spend_op){.done = spend_done, .owner = pipeline};
     spend->next_look = mono_add(pipeline->now, has_budget(pipeline) ? pipeline->config.spend_interval_us : UNLIMITED_INTERVAL_US);
     if (pipeline->ports.ledger->spend(pipeline->ports.ledger_ctx, &spend->op) != PORT_OK) {

@@ -13,14 +13,15 @@ struct spend {
     bool answered;
     enum ledger_result result;
     struct spend_op op;
-    int64_t marked;       /* `recorded` when the operation was sent */
+    mono_us_t asked_at;
     mono_us_t next_look;
 
     bool known;           /* the ledger has told of this day */
     int64_t told;         /* by the ledger; in millionths of a US dollar, as all of this */
     mono_us_t day_ends;
     int64_t recorded;     /* by this process, ever */
-    int64_t seen;         /* of `recorded`: surely in `told` */
+    int64_t seen;         /* of `recorded`: in `told`. Answers come in the order of their statements, so whatever has been heard of is. */
+    int64_t share;        /* the others spend, too: not beyond this total before the ledger is asked again */
     int64_t open;         /* spent, and to be recorded with a delivery in memory */
     int64_t lost;         /* spent today for events that went elsewhere before it was recorded */
     int64_t reserved;     /* by calls under way */
@@ -30,10 +31,12 @@ struct spend {
 
 enum spend_answer {
     SPEND_ADMITS,
-    SPEND_WAITS,    /* for calls under way, or for the ledger: look again after an answer */
+    SPEND_WAITS,    /* for calls under way, or for the ledger, which is then to be asked (spend_want) */
     SPEND_EXHAUSTED /* until the day ends */
 };
 enum spend_answer spend_admits(const struct pipeline *pipeline);
+/* Somebody waits for the ledger's next word. */
+void spend_want(struct pipeline *pipeline);
 
 /* A call that may cost something begins; it ends, having cost `cost`; its delivery's row is durable; its delivery is over. */
 void spend_reserve(struct pipeline *pipeline, struct delivery *dl);

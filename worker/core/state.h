@@ -173,6 +173,8 @@ void answer_act_on(struct pipeline *pipeline, struct delivery *dl);
 void answer_act_on_read(struct pipeline *pipeline, struct delivery *dl);
 /* What answers of different calls have in common. */
 void attempt_note(struct delivery *dl, const struct outcome *outcome, const char *route, enum verdict verdict);
+/* A lookup that went well is told only when more follows than an upsert that goes well: now it does. */
+void attempt_tell(struct delivery *dl);
 void tell_validate(struct pipeline *pipeline, struct delivery *dl, struct ruling ruling, int64_t wait_us);
 bool is_exhausted(const struct pipeline *pipeline, const struct delivery *dl);
 struct answer_follow {

@@ -64,6 +64,7 @@ static bool budget_admits(struct pipeline *pipeline, struct delivery *dl)
     case SPEND_ADMITS:
         return true;
     case SPEND_WAITS:
+        spend_want(pipeline);
         return false;
     case SPEND_EXHAUSTED:
         break;
@@ -128,23 +129,31 @@ bool validation_admits(struct pipeline *pipeline, struct delivery *dl, size_t *w
 
 /* ---- the judgement */
 
-/* The disposition within a validation's JSON text. An unescaped "disposition" before a colon can only be the member's name; it stands at the
- * object's own level, because the room that reads the API's answers keeps scalars only. */
+/* Where the value of a member begins within a validation's JSON text; NULL: there is no such member. An unescaped name before a colon can only
+ * be a member's, and it stands at the object's own level, because the room that reads the API's answers keeps scalars only. `name` is quoted. */
+static const char *member_value(struct slice json, const char *name)
+{
+    const char *end = json.ptr + json.len;
+    size_t len = strlen(name);
+    for (const char *at = json.ptr; (at = memmem(at, (size_t)(end - at), name, len)); at++) {
+        const char *value = at + len;
+        while (value < end && *value == ' ')
+            value++;
+        if (value == end || *value != ':')
+            continue;
+        for (value++; value < end && *value == ' '; value++)
+            ;
+        return value;
+    }
+    return NULL;
+}
+
 struct slice validation_disposition(struct slice validation)
 {
-    static const char name[] = "\"disposition\"";
     const char *end = validation.ptr + validation.len;
-    for (const char *at = validation.ptr; (at = memmem(at, (size_t)(end - at), name, sizeof name - 1)); at++) {
-        const char *value = at + sizeof name - 1;
-        while (value < end && (*value == ' ' || *value == ':'))
-            value++;
-        if (value == at + sizeof name - 1 || value == end || *value != '"')
-            continue;
-        const char *close = memchr(value + 1, '"', (size_t)(end - value - 1));
-        if (close)
-            return (struct slice){value + 1, (size_t)(close - value - 1)};
-    }
-    return SLICE_LITERAL("unknown");
+    const char *value = member_value(validation, "\"disposition\"");
+    const char *close = value && value < end && *value == '"' ? memchr(value + 1, '"', (size_t)(end - value - 1)) : NULL;
+    return close ? (struct slice){value + 1, (size_t)(close - value - 1)} : SLICE_LITERAL("unknown");
 }
 
 static bool is_allowed(const struct pipeline *pipeline, struct slice disposition)
@@ -211,14 +220,10 @@ static bool is_usable(const struct pipeline *pipeline, const struct delivery *dl
 /* A remembered validation costs nothing, whatever it cost then. The text that a lookup gave is rewritten: what the row says is added up. */
 static struct slice without_cost(struct delivery *dl, struct slice validation)
 {
-    static const char name[] = "\"cost\"";
-    const char *at = memmem(validation.ptr, validation.len, name, sizeof name - 1);
-    if (!at)
-        return arena_copy(&dl->arena, validation);
     const char *end = validation.ptr + validation.len;
-    const char *value = at + sizeof name - 1;
-    while (value < end && (*value == ' ' || *value == ':'))
-        value++;
+    const char *value = member_value(validation, "\"cost\"");
+    if (!value)
+        return arena_copy(&dl->arena, validation);
     const char *after = value;
     while (after < end && *after != ',' && *after != '}')
         after++;
@@ -324,6 +329,7 @@ static void looked_up(struct pipeline *pipeline, struct delivery *dl)
         dl->validation = dl->lookup.validation;
         dl->validation_fresh = true;
         if (!judge(pipeline, dl)) {
+            attempt_tell(dl);
             dl->attempts++;
             return;
         }

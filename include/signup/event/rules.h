@@ -163,7 +163,8 @@ struct event_route {
     /* conditions; empty ones hold always */
     const struct slice *topics;
     size_t topic_count;
-    const struct slice *urls; /* patterns: `*` stands for any run of characters. Without a scheme: of host and path, without query */
+    const struct slice *urls; /* patterns: `*` stands for any run of characters. Of host and path: scheme, query and fragment are not looked at,
+                               * neither the URL's nor the pattern's */
     size_t url_count;
     const struct slice *ad_network_sources; /* without regard to case */
     size_t ad_network_source_count;

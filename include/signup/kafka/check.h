@@ -15,8 +15,9 @@ enum kafka_check_result {
 };
 
 /* `line` gets one line for each thing checked, without a newline; `well` false: the line says what to do.
- * Gives the worst finding. Takes at most about four times `timeout_ms`. Joins no group, commits nothing,
- * creates nothing. */
+ * Gives the worst finding. Takes at most about five times `timeout_ms`. Joins no group, commits nothing,
+ * creates nothing, writes nothing: whether the outcomes topic may be written is asked in a way that Kafka always
+ * refuses, for one reason or the other. */
 enum kafka_check_result kafka_check(const struct kafka_config *config, int64_t timeout_ms,
                                     void (*line)(void *ctx, bool well, const char *text), void *ctx);
 

@@ -80,14 +80,17 @@ struct ledger_counts_op {
     uint64_t parked; /* those that are in work again among them, here and below */
     uint64_t parked_due;
     uint64_t dead_unpublished;     /* dead events whose letter is not known to be on the topic */
+    uint64_t outcomes_unpublished; /* outcomes that are not known to be on their topic */
     int64_t oldest_parked_due_us;  /* how long the longest has been due, by the server's clock; -1: none is */
     int64_t oldest_unpublished_us; /* how long the longest has been dead; -1: none is */
+    int64_t oldest_outcome_us;     /* how long the longest has waited; -1: none does */
     void (*done)(struct ledger_counts_op *op, enum ledger_result result);
     void *owner;
     int64_t parked_to; /* the ledger's own: how far it has counted */
     int64_t unpublished_to;
+    int64_t outcomes_to;
 };
-/* For the metrics, every some seconds: a look at two small indexes, in slices between which other statements
+/* For the metrics, every some seconds: a look at three small indexes, in slices between which other statements
  * go, some 50 ms for each 100,000 rows in all. The completion contract is that of the port's operations
  * (ports.h). */
 enum port_status ledger_count(struct ledger *ledger, struct ledger_counts_op *op) PORT_MUST_CHECK;

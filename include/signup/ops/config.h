@@ -3,7 +3,9 @@
 #ifndef SIGNUP_OPS_CONFIG_H
 #define SIGNUP_OPS_CONFIG_H
 
+#include "signup/base/arena.h"
 #include "signup/core/policy.h"
+#include "signup/event/rules.h"
 #include "signup/ops/config_table.h"
 
 #include <stdbool.h>
@@ -26,6 +28,32 @@ struct config_map {
     size_t count;
 };
 
+/* What event_rules lends, as arrays: items and texts are in config->arena, texts NUL-terminated. */
+struct config_slices {
+    struct slice *items;
+    size_t count;
+};
+
+struct config_names {
+    struct event_click_id *items;
+    size_t count;
+};
+
+struct config_list_modes {
+    struct event_list_mode *items;
+    size_t count;
+};
+
+struct config_shapes {
+    struct event_topic *items;
+    size_t count;
+};
+
+struct config_routes {
+    struct event_route *items;
+    size_t count;
+};
+
 #define X(name, type, prose) typedef type config_c_##name;
 CONFIG_KINDS(X)
 #undef X
@@ -34,13 +62,14 @@ CONFIG_KINDS(X)
  * URLs have no trailing slash, phones are E.164 or "". All of it is owned by the config. */
 struct config {
 #define CONFIG_FIELD(section, field, kind, ...) config_c_##kind field;
-#define CONFIG_MEMBER(section, KEYS, prose)                                                                  \
-    struct {                                                                                                 \
-        KEYS(CONFIG_FIELD)                                                                                   \
+#define CONFIG_MEMBER(section, KEYS, prose) \
+    struct {                                \
+        KEYS(CONFIG_FIELD)                  \
     } section; /* NOLINT(bugprone-macro-parentheses): a member's name */
     CONFIG_SECTIONS(CONFIG_MEMBER)
 #undef CONFIG_MEMBER
 #undef CONFIG_FIELD
+    struct arena arena; /* of the trees: lists of names, mapping, routes */
 };
 
 /* Which secrets the caller is going to use: only these are read from their files and missed when absent. */
@@ -91,6 +120,11 @@ int config_read_secret(const char *path, bool blanks, char **out, char why[CONFI
 const char *config_start_str(enum config_start start);
 const char *config_validation_str(enum config_validation mode);
 const char *config_on_billing_str(enum config_on_billing choice);
+const char *config_on_budget_str(enum config_on_budget choice);
+
+/* "12.5" for 12,500,000 millionths of a US dollar, exact; "" for CONFIG_MONEY_NONE. */
+#define CONFIG_MONEY_BYTES 32
+void config_money_text(int64_t millionths, char out[CONFIG_MONEY_BYTES]);
 
 /* Copies `dsn` with every password in it replaced by "***". Gives text for free(), NULL when out of memory.
  */

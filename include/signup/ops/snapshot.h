@@ -46,6 +46,21 @@ struct snapshot_letters {
     uint64_t replaced; /* producers that were given up after a fatal error */
 };
 
+/* What was counted by sending list: of the first so many lists, the rest together. A list's number is the account's own and not a person's
+ * phone: it may be told. */
+#define SNAPSHOT_LISTS_MAX 64
+#define SNAPSHOT_LIST_BYTES 24
+struct snapshot_list {
+    char number[SNAPSHOT_LIST_BYTES]; /* E.164 */
+    uint64_t count;
+};
+
+struct snapshot_lists {
+    struct snapshot_list lists[SNAPSHOT_LISTS_MAX];
+    size_t count;
+    uint64_t other;
+};
+
 /* Everything pointed at is borrowed from the filler until it is called again. */
 struct ops_snapshot {
     mono_us_t now;
@@ -65,6 +80,8 @@ struct ops_snapshot {
     const struct metrics_histogram *calls; /* durations of upsert calls; NULL: none kept */
     struct snapshot_backlog backlog;
     struct snapshot_letters letters;
+    const struct snapshot_lists *journeys_missed; /* accepted signups of which the API said that a journey was not used; NULL: not kept */
+    const struct snapshot_lists *list_not_found;  /* signups that died because the account has no such list; NULL: not kept */
 };
 
 /* NULL: the pipeline has no such gate. */
