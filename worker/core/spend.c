@@ -32,6 +32,11 @@ static bool passes_budget(const struct pipeline *pipeline, int64_t spent)
     return spent + VALIDATION_PRICE > pipeline->config.daily_budget;
 }
 
+static bool is_exhausted_for_sure(const struct pipeline *pipeline)
+{
+    return passes_budget(pipeline, pipeline->spend.told + pipeline->spend.lost);
+}
+
 enum spend_answer spend_admits(const struct pipeline *pipeline)
 {
     const struct spend *spend = &pipeline->spend;
@@ -39,7 +44,7 @@ enum spend_answer spend_admits(const struct pipeline *pipeline)
         return SPEND_ADMITS;
     if (!spend->known)
         return SPEND_WAITS;
-    if (passes_budget(pipeline, spend_total(pipeline)))
+    if (is_exhausted_for_sure(pipeline))
         return SPEND_EXHAUSTED;
     int64_t reserved = PLANTED(BUDGET_FORGETS) ? 0 : spend->reserved;
     int64_t next = spend_total(pipeline) + reserved + VALIDATION_PRICE;
@@ -95,6 +100,7 @@ static void spend_done(struct spend_op *op, enum ledger_result result)
     assert(spend->asking && !spend->answered);
     spend->answered = true;
     spend->result = result;
+    spend->marked = spend->recorded; /* now, and not in the tick: what a record adds until then may have been executed later */
     pipeline->wants_tick = true;
 }
 
@@ -109,7 +115,7 @@ void spend_take_answer(struct pipeline *pipeline)
         return;
     spend->known = true;
     spend->told = spend->op.spent;
-    spend->seen = spend->recorded;
+    spend->seen = spend->marked;
     int64_t left = pipeline->config.daily_budget - spend_total(pipeline);
     spend->share = spend_total(pipeline) + (left / SHARE > VALIDATION_PRICE ? left / SHARE : VALIDATION_PRICE);
     spend->day_ends = mono_add(pipeline->now, spend->op.day_ends_in_us);
@@ -148,7 +154,7 @@ void spend_tick(struct pipeline *pipeline)
     struct spend *spend = &pipeline->spend;
     day_turn(pipeline);
     spend_ask(pipeline);
-    bool exhausted = has_budget(pipeline) && spend->known && passes_budget(pipeline, spend_total(pipeline));
+    bool exhausted = has_budget(pipeline) && spend->known && is_exhausted_for_sure(pipeline);
     if (exhausted == spend->exhausted || (!exhausted && !spend->known))
         return;
     spend->exhausted = exhausted;

@@ -13,6 +13,7 @@ struct spend {
     bool answered;
     enum ledger_result result;
     struct spend_op op;
+    int64_t marked;       /* `recorded` when the answer came */
     mono_us_t asked_at;
     mono_us_t next_look;
 
@@ -20,7 +21,7 @@ struct spend {
     int64_t told;         /* by the ledger; in millionths of a US dollar, as all of this */
     mono_us_t day_ends;
     int64_t recorded;     /* by this process, ever */
-    int64_t seen;         /* of `recorded`: in `told`. Answers come in the order of their statements, so whatever has been heard of is. */
+    int64_t seen;         /* of `recorded`: surely in `told`, for answers come in the order of their statements */
     int64_t share;        /* the others spend, too: not beyond this total before the ledger is asked again */
     int64_t open;         /* spent, and to be recorded with a delivery in memory */
     int64_t lost;         /* spent today for events that went elsewhere before it was recorded */
@@ -32,7 +33,7 @@ struct spend {
 enum spend_answer {
     SPEND_ADMITS,
     SPEND_WAITS,    /* for calls under way, or for the ledger, which is then to be asked (spend_want) */
-    SPEND_EXHAUSTED /* until the day ends */
+    SPEND_EXHAUSTED /* until the day ends: by what is surely spent. What may be counted twice just now only makes wait. */
 };
 enum spend_answer spend_admits(const struct pipeline *pipeline);
 /* Somebody waits for the ledger's next word. */
