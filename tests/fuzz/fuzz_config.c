@@ -239,26 +239,150 @@ static void check_is_yaml(const char *text, size_t len)
     yaml_parser_delete(&parser);
 }
 
-static bool is_ascii(const char *text, size_t len)
+static char *print(const struct config *config, size_t *len)
 {
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)text[i] > 127)
-            return false;
-    return true;
+    char *text = NULL;
+    FILE *out = open_memstream(&text, len);
+    REQUIRE(out);
+    config_print(config, out);
+    REQUIRE(fclose(out) == 0);
+    return text;
+}
+
+/* What is printed is the same configuration, and printed the same again. */
+static void check_reads_back(const char *text, size_t len)
+{
+    struct config *config = NULL;
+    char *complaints = NULL;
+    size_t complaints_len = 0;
+    FILE *out = open_memstream(&complaints, &complaints_len);
+    REQUIRE(out);
+    const struct config_request request = {.complaints = out};
+    int code = config_load_buffer("printed.yaml", text, len, &request, &config);
+    REQUIRE(fclose(out) == 0);
+    if (code)
+        fprintf(stderr, "%s of\n%.*s\n", complaints, (int)len, text);
+    REQUIRE(code == 0);
+    size_t again_len;
+    char *again = print(config, &again_len);
+    REQUIRE(again_len == len && memcmp(text, again, len) == 0);
+    free(again);
+    free(complaints);
+    config_free(config);
 }
 
 static void check_printed(const struct config *config)
 {
-    char *text = NULL;
-    size_t len = 0;
-    FILE *out = open_memstream(&text, &len);
-    REQUIRE(out);
-    config_print(config, out);
-    REQUIRE(fclose(out) == 0);
+    size_t len;
+    char *text = print(config, &len);
     REQUIRE(!memmem(text, len, SECRET, strlen(SECRET)));
-    if (is_ascii(text, len)) /* YAML does not take all of Unicode; the environment takes any byte */
+    if (fuzz_is_utf8((struct slice){text, len})) { /* the environment takes any byte, YAML does not */
         check_is_yaml(text, len);
+        /* A masked secret is another one, and a connection string that comes from a file is printed as none. */
+        if (!memmem(text, len, "***", 3) && config->postgres.dsn[0])
+            check_reads_back(text, len);
+    }
     free(text);
+}
+
+/* ------------------------------------------------------------------ the trees */
+
+static bool is_e164(struct slice number)
+{
+    return number.len > 3 && number.len <= 16 && number.ptr[0] == '+' && strspn(number.ptr + 1, "0123456789") == number.len - 1;
+}
+
+/* NUL-terminated behind its length, in one line. */
+static void check_text(struct slice text, size_t max)
+{
+    REQUIRE(text.ptr && text.len <= max && strlen(text.ptr) == text.len && !fuzz_has_control(text));
+}
+
+static void check_topic(const struct config *config, struct slice topic)
+{
+    bool found = false;
+    for (size_t i = 0; i < config->kafka.topics.count; i++)
+        found = found || slice_is(topic, config->kafka.topics.items[i]);
+    REQUIRE(found);
+}
+
+static void check_names(const struct config_names *names, size_t max)
+{
+    REQUIRE(names->count <= max);
+    for (size_t i = 0; i < names->count; i++) {
+        REQUIRE(names->items[i].parameter.len > 0 && names->items[i].source.len > 0);
+        check_text(names->items[i].parameter, 64);
+        check_text(names->items[i].source, 255);
+    }
+}
+
+static void check_constant(const struct event_constant *constant)
+{
+    check_text(constant->text, 1000);
+    REQUIRE(constant->kind != EVENT_CONSTANT_REAL || (constant->real - constant->real) == 0); /* finite */
+}
+
+static void check_expression(const struct event_expression *expression, unsigned depth)
+{
+    bool list = expression->operation == EVENT_FIRST_OF || expression->operation == EVENT_JOIN;
+    bool leaf = expression->operation == EVENT_POINTER || expression->operation == EVENT_CONSTANT || expression->operation == EVENT_HEADER;
+    REQUIRE(depth < EVENT_EXPRESSION_DEPTH_MAX);
+    REQUIRE(leaf ? expression->part_count == 0 : expression->part_count >= 1);
+    REQUIRE(expression->part_count <= (list ? 32 : 1));
+    if (expression->operation == EVENT_POINTER)
+        REQUIRE(expression->pointer.count <= 64 && slice_present(expression->pointer.text));
+    if (expression->operation == EVENT_CONSTANT)
+        check_constant(&expression->constant);
+    if (expression->operation == EVENT_HEADER || expression->operation == EVENT_JOIN)
+        check_text(expression->text, 249);
+    for (size_t i = 0; i < expression->part_count; i++)
+        check_expression(&expression->parts[i], depth + 1);
+}
+
+static void check_shape(const struct config *config, const struct event_topic *topic)
+{
+    check_topic(config, topic->topic);
+    REQUIRE(topic->profile < EVENT_PROFILE_COUNT && topic->assignment_count <= 256);
+    for (size_t i = 0; i < topic->assignment_count; i++) {
+        const struct event_assignment *item = &topic->assignments[i];
+        REQUIRE(item->field < EVENT_FIELD_COUNT);
+        REQUIRE(!slice_present(item->member) || (item->field >= EVENT_FIRST_OBJECT && item->member.len > 0));
+        check_expression(&item->expression, 0);
+    }
+}
+
+static void check_route(const struct config *config, const struct event_route *route)
+{
+    check_text(route->name, 128);
+    REQUIRE(route->name.len > 0 && (!slice_present(route->list_number) || is_e164(route->list_number)));
+    for (size_t i = 0; i < route->topic_count; i++)
+        check_topic(config, route->topics[i]);
+    for (size_t i = 0; i < route->url_count; i++)
+        check_text(route->urls[i], 1024);
+    for (size_t i = 0; i < route->ad_network_source_count; i++)
+        check_text(route->ad_network_sources[i], 128);
+    for (size_t i = 0; i < route->country_count; i++)
+        REQUIRE(route->countries[i].len == 2);
+    for (size_t i = 0; i < route->custom_field_count; i++) {
+        check_text(route->custom_fields[i].name, 255);
+        check_constant(&route->custom_fields[i].value);
+    }
+}
+
+static void check_trees(const struct config *config)
+{
+    REQUIRE(config->validation.gate_allow.count >= 1 && config->validation.gate_allow.count <= 5);
+    for (size_t i = 0; i < config->validation.lists.count; i++)
+        REQUIRE(is_e164(config->validation.lists.items[i].list_number));
+    for (size_t i = 0; i < config->consent.require.count; i++)
+        check_text(config->consent.require.items[i], 64);
+    check_names(&config->consent.to_custom_fields, 32);
+    check_names(&config->attribution.click_ids, 64);
+    REQUIRE(config->mapping.shapes.count <= config->kafka.topics.count && config->routes.table.count <= 1000);
+    for (size_t i = 0; i < config->mapping.shapes.count; i++)
+        check_shape(config, &config->mapping.shapes.items[i]);
+    for (size_t i = 0; i < config->routes.table.count; i++)
+        check_route(config, &config->routes.table.items[i]);
 }
 
 static void check_config(const struct config *config)
@@ -271,7 +395,10 @@ static void check_config(const struct config *config)
     REQUIRE(strlen(config->defaults.country) == 2);
     REQUIRE(config->kafka.topics.count > 0 && config->kafka.brokers[0] && config->kafka.group[0]);
     for (size_t i = 0; i < config->kafka.topics.count; i++)
-        REQUIRE(strcmp(config->kafka.topics.items[i], config->kafka.dead_letter_topic) != 0);
+        REQUIRE(strcmp(config->kafka.topics.items[i], config->kafka.dead_letter_topic) != 0 &&
+                strcmp(config->kafka.topics.items[i], config->kafka.outcomes_topic) != 0);
+    REQUIRE(config->validation.daily_budget >= CONFIG_MONEY_NONE);
+    check_trees(config);
     REQUIRE(config->retry.inline_base_us <= config->retry.inline_cap_us);
     REQUIRE(config->retry.park_base_us <= config->retry.park_cap_us);
     REQUIRE(config->limits.lease_us > config->contacts_api.timeout_us);

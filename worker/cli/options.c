@@ -55,6 +55,30 @@ int options_parse(int argc, char **argv, const char *help, int operands, const s
     return EX_USAGE;
 }
 
+static struct event_attribution attribution_from(const struct config *config)
+{
+    return (struct event_attribution){
+        .from_url = config->attribution.from_url,
+        .click_ids = config->attribution.click_ids.items,
+        .click_id_count = config->attribution.click_ids.count,
+        .source_parameters = config->attribution.source_parameters.items,
+        .source_parameter_count = config->attribution.source_parameters.count,
+        .id_parameters = config->attribution.id_parameters.items,
+        .id_parameter_count = config->attribution.id_parameters.count,
+    };
+}
+
+static struct event_consent consent_from(const struct config *config)
+{
+    return (struct event_consent){
+        .require = config->consent.require.items,
+        .require_count = config->consent.require.count,
+        .warn_only = config->consent.on_missing == CONFIG_ON_MISSING_WARN,
+        .to_custom_fields = config->consent.to_custom_fields.items,
+        .to_custom_field_count = config->consent.to_custom_fields.count,
+    };
+}
+
 struct event_rules event_rules_from(const struct config *config)
 {
     const char *list = config->defaults.list_number;
@@ -64,10 +88,26 @@ struct event_rules event_rules_from(const struct config *config)
         .use_journeys = config->defaults.use_journeys,
         .skip_journey_if_exists = config->defaults.skip_journey_if_exists,
         .validation = (enum event_validation)config->validation.mode,
+        .lists = config->validation.lists.items,
+        .list_count = config->validation.lists.count,
         .topics = (const char *const *)config->kafka.topics.items,
         .topic_count = config->kafka.topics.count,
+        .shapes = config->mapping.shapes.items,
+        .shape_count = config->mapping.shapes.count,
+        .routes = config->routes.table.items,
+        .route_count = config->routes.table.count,
+        .attribution = attribution_from(config),
+        .consent = consent_from(config),
+        .overflow = (enum event_overflow)config->limits.custom_fields_overflow,
     };
 }
+
+/* The words of the configuration stand in the order of the enums that they become. */
+_Static_assert((int)CONFIG_VALIDATION_OFF == (int)EVENT_VALIDATION_OFF && (int)CONFIG_VALIDATION_INLINE == (int)EVENT_VALIDATION_INLINE &&
+                   (int)CONFIG_VALIDATION_GATE == (int)EVENT_VALIDATION_GATE,
+               "validation modes");
+_Static_assert((int)CONFIG_OVERFLOW_DEAD == (int)EVENT_OVERFLOW_DEAD && (int)CONFIG_OVERFLOW_DROP_LARGEST == (int)EVENT_OVERFLOW_DROP_LARGEST,
+               "overflow");
 
 bool kafka_config_from(const struct config *config, struct kafka_config *out, struct kafka_property **properties)
 {
@@ -85,6 +125,7 @@ bool kafka_config_from(const struct config *config, struct kafka_config *out, st
         .group = config->kafka.group,
         .start = config->kafka.start == CONFIG_START_EARLIEST ? KAFKA_START_EARLIEST : KAFKA_START_LATEST,
         .dead_letter_topic = config->kafka.dead_letter_topic,
+        .outcomes_topic = config->kafka.outcomes_topic,
         .properties = *properties,
         .property_count = count,
     };

@@ -250,7 +250,10 @@ static bool kafka_open(struct service *service)
         .ctx = service, .on_assign = on_assign, .on_revoke = on_revoke, .poke = on_poke, .on_state = on_source_state};
     char error[512] = "";
     service->dead_letter = kafka_dead_letter_create(&service->loop, &config, error, sizeof error);
-    if (service->dead_letter)
+    bool tells = config.outcomes_topic && config.outcomes_topic[0];
+    if (service->dead_letter && tells)
+        service->outcomes = kafka_outcomes_create(&service->loop, &config, error, sizeof error);
+    if (service->dead_letter && (service->outcomes || !tells))
         service->source = kafka_source_create(&service->loop, &config, &callbacks, error, sizeof error);
     if (service->source)
         return true;
@@ -272,6 +275,18 @@ static enum on_billing on_billing_from(const struct config *config)
     return ON_BILLING_PARK;
 }
 
+/* What validation may cost, and who passes the gate. */
+static void validation_fill(const struct config *config, struct pipeline_config *out)
+{
+    out->on_billing = on_billing_from(config);
+    out->allow = config->validation.gate_allow.items;
+    out->allow_count = config->validation.gate_allow.count;
+    out->remember_us = config->validation.remember_us;
+    out->daily_budget = config->validation.daily_budget == CONFIG_MONEY_NONE ? BUDGET_NONE : config->validation.daily_budget;
+    out->on_budget = config->validation.on_budget_spent == CONFIG_ON_BUDGET_WITHOUT_VALIDATION ? ON_BUDGET_WITHOUT_VALIDATION
+                                                                                               : ON_BUDGET_PARK_UNTIL_TOMORROW;
+}
+
 static void patience_fill(const struct config *config, struct pipeline_config *out)
 {
     out->backoff_base_us = config->retry.inline_base_us;
@@ -282,7 +297,6 @@ static void patience_fill(const struct config *config, struct pipeline_config *o
     out->max_age_us = config->retry.max_age_us;
     out->max_attempts = (int)config->retry.max_attempts;
     out->billing_step_us = config->retry.billing_step_us;
-    out->on_billing = on_billing_from(config);
     out->fuse = (unsigned)config->retry.fuse;
     out->retry_after_cap_us = config->retry.retry_after_cap_us;
 }
@@ -312,8 +326,10 @@ static bool pipeline_open(struct service *service)
     out.rules = event_rules_from(config);
     out.policy = config->policy.table;
     patience_fill(config, &out);
+    validation_fill(config, &out);
     bounds_fill(config, &out);
-    observer_configure(out.on_billing);
+    out.tell_phone = config->kafka.outcomes_phone;
+    observer_configure(out.on_billing, out.on_budget);
     if (getrandom(&out.seed, sizeof out.seed, 0) != sizeof out.seed) {
         service->exit_code = EX_OSERR;
         return false;
@@ -327,6 +343,8 @@ static bool pipeline_open(struct service *service)
         .contacts_ctx = service->contacts,
         .dead_letter = kafka_dead_letter_port(),
         .dead_letter_ctx = service->dead_letter,
+        .outcomes = service->outcomes ? kafka_outcomes_port() : NULL,
+        .outcomes_ctx = service->outcomes,
         .observer = observer_port(),
     };
     service->pipeline = pipeline_create(&out, &ports);

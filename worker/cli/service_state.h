@@ -6,6 +6,7 @@
 #include "signup/contacts/contacts.h"
 #include "signup/core/pipeline.h"
 #include "signup/kafka/dead_letter.h"
+#include "signup/kafka/outcomes.h"
 #include "signup/kafka/source.h"
 #include "signup/ledger/ledger.h"
 #include "signup/ops/admin.h"
@@ -32,6 +33,7 @@ struct service {
     struct pipeline *pipeline;
     struct kafka_source *source;
     struct kafka_dead_letter *dead_letter;
+    struct kafka_outcomes *outcomes; /* NULL: no topic for them */
     struct contacts *contacts;
     struct ledger *ledger;
     struct admin *admin;

@@ -78,9 +78,11 @@ static void adapters_close(struct service *service)
     int64_t left_us = service->deadline.us - clock_mono_now().us;
     int64_t budget_us = close_budget_us(service);
     int64_t close_ms = (left_us > budget_us ? budget_us : left_us > 0 ? left_us / 2 : 0) / US_PER_MS;
-    service->closing = service->admin ? 5 : 4;
+    service->closing = 4 + (service->admin ? 1 : 0) + (service->outcomes ? 1 : 0);
     kafka_source_close(service->source, close_ms, kafka_closed, service);
     kafka_dead_letter_close(service->dead_letter, close_ms, kafka_closed, service);
+    if (service->outcomes)
+        kafka_outcomes_close(service->outcomes, close_ms, kafka_closed, service);
     contacts_close(service->contacts, closed, service);
     ledger_close(service->ledger, closed, service);
     if (service->admin)

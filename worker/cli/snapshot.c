@@ -18,6 +18,7 @@ struct snapshot_memory {
     size_t size;
     char reasons[SNAPSHOT_REASONS_MAX][256];
     char letters_why[256];
+    char outcomes_why[256];
 };
 
 static struct snapshot_memory memory; /* one service a process */
@@ -138,19 +139,33 @@ static void contacts_fill(struct ops_snapshot *snapshot)
         not_ready(snapshot, "contacts_api", gate->why);
 }
 
-/* The producer knows better than the pipeline why its topic takes no letters. */
+/* A producer knows better than the pipeline why its topic takes nothing. */
+static void why_replace(struct ops_snapshot *snapshot, const char *route, const char *why, char kept[256])
+{
+    for (size_t i = 0; i < PIPELINE_GATES && why[0]; i++) {
+        struct pipeline_gate_status *gate = &snapshot->status.gates[i];
+        if (!gate->route || gate->open || strcmp(gate->route, route) != 0)
+            continue;
+        snprintf(kept, 256, "%s", why);
+        gate->why = kept;
+    }
+}
+
 static void letters_fill(const struct service *service, struct ops_snapshot *snapshot)
 {
     struct kafka_dead_letter_status letters;
     kafka_dead_letter_status(service->dead_letter, &letters);
     snapshot->letters = (struct snapshot_letters){.known = true, .pointers = letters.pointers, .replaced = letters.recreated};
-    for (size_t i = 0; i < PIPELINE_GATES; i++) {
-        struct pipeline_gate_status *gate = &snapshot->status.gates[i];
-        if (gate->open || strcmp(gate->route, "dead_letter") != 0 || !letters.why[0])
-            continue;
-        snprintf(memory.letters_why, sizeof memory.letters_why, "%s", letters.why);
-        gate->why = memory.letters_why;
-    }
+    why_replace(snapshot, "dead_letter", letters.why, memory.letters_why);
+}
+
+static void outcomes_fill(const struct service *service, struct ops_snapshot *snapshot)
+{
+    struct kafka_outcomes_status outcomes;
+    if (!service->outcomes)
+        return;
+    kafka_outcomes_status(service->outcomes, &outcomes);
+    why_replace(snapshot, "outcomes", outcomes.why, memory.outcomes_why);
 }
 
 static void fill(void *ctx, struct ops_snapshot *snapshot)
@@ -163,6 +178,8 @@ static void fill(void *ctx, struct ops_snapshot *snapshot)
     snapshot->ready = true;
     snapshot->counters = pipeline_counters(service->pipeline);
     snapshot->calls = observer_calls();
+    snapshot->journeys_missed = observer_journeys_missed();
+    snapshot->list_not_found = observer_list_not_found();
     pipeline_status(service->pipeline, &snapshot->status);
     if (service->phase == SERVICE_CLOSING) {
         not_ready(snapshot, "worker", "shutting down"); /* the adapters may be gone */
@@ -173,6 +190,7 @@ static void fill(void *ctx, struct ops_snapshot *snapshot)
     ledger_fill(service, snapshot);
     contacts_fill(snapshot);
     letters_fill(service, snapshot);
+    outcomes_fill(service, snapshot);
     backlog_read(snapshot->now, &snapshot->backlog);
     if (service->phase != SERVICE_RUNNING)
         not_ready(snapshot, "worker", "shutting down");

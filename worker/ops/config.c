@@ -2,7 +2,7 @@
  * code. */
 #include "signup/ops/config.h"
 
-#include "config_load.h"
+#include "config_tree.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -13,6 +13,7 @@
 
 #define FILE_BYTES (1U << 20) /* a configuration is a page of text; more is the wrong file */
 #define COMPLAINTS_SHOWN 50U
+#define ARENA_BYTES (256U << 20) /* beyond what the longest file with the shortest values makes of it */
 
 /* ------------------------------------------------------------------ complaints */
 
@@ -29,6 +30,13 @@ static void complain(struct config_loader *loader, unsigned line, const char *su
     (void)fprintf(out, "%s: ", subject);
     (void)vfprintf(out, format, args);
     (void)fputc('\n', out);
+}
+
+void config_complain_args(struct config_loader *loader, unsigned line, const char *subject,
+                          const char *format, va_list args)
+{
+    loader->complaints++;
+    complain(loader, line, subject, format, args);
 }
 
 void config_complain(struct config_loader *loader, unsigned line, const char *subject, const char *format,
@@ -81,6 +89,14 @@ void config_complain_missing(struct config_loader *loader, const struct config_k
                    why);
 }
 
+void config_complain_memory(struct config_loader *loader)
+{
+    if (!loader->out_of_memory)
+        config_complain(loader, 0, "the configuration",
+                        "does not fit into memory; give the process more of it");
+    loader->out_of_memory = true;
+}
+
 void config_complain_wrong(struct config_loader *loader, unsigned line, const char *subject,
                            const struct config_wrong *wrong)
 {
@@ -101,17 +117,20 @@ static bool set_defaults(struct config_loader *loader)
             good = config_value_set_parts(loader->config, key, text, &wrong);
         else if (config_kind_is_scalar(key->kind))
             good = config_value_set(loader->config, key, text, &wrong);
+        else if (config_kind_is_tree(key->kind))
+            config_tree_set(loader, key, config_node_from_text(loader, key, text, 0), false);
         assert(good || wrong.out_of_memory); /* the table agrees with itself */
         if (!good)
             return false;
     }
-    return true;
+    return !loader->out_of_memory;
 }
 
 static int finish(struct config_loader *loader, struct config **out)
 {
     unsigned all = loader->complaints + loader->missing;
     int code = 0;
+    arena_fini(&loader->scratch);
     if (all > COMPLAINTS_SHOWN)
         (void)fprintf(loader->request->complaints, "%u more complaints follow these\n",
                       all - COMPLAINTS_SHOWN);
@@ -135,6 +154,9 @@ static int load(const char *name, const char *bytes, size_t len, const struct co
 {
     struct config_loader loader = {.request = request, .name = name};
     loader.config = calloc(1, sizeof *loader.config);
+    arena_init(&loader.scratch, ARENA_BYTES);
+    if (loader.config)
+        arena_init(&loader.config->arena, ARENA_BYTES);
     if (!loader.config || !set_defaults(&loader)) {
         loader.out_of_memory = true;
         return finish(&loader, out);
@@ -187,5 +209,6 @@ void config_free(struct config *config)
         return;
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++)
         config_value_clear(config, &config_keys[i]);
+    arena_fini(&config->arena);
     free(config);
 }

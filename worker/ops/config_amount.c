@@ -1,4 +1,5 @@
-/* Texts and amounts of the configuration, both ways: copies, quotes, durations, sizes, whole numbers. */
+/* Texts and amounts of the configuration, both ways: copies, quotes, durations, sizes, whole numbers, money.
+ */
 #include "config_value.h"
 
 #include <ctype.h>
@@ -172,6 +173,47 @@ static bool bytes_read(struct slice text, int64_t *out)
     return unit && !text.len && !__builtin_mul_overflow(number, unit->worth, out);
 }
 
+/* 25, 12.50, 0.003: a plain decimal number, exact to the millionth. Empty: no sum. */
+static bool money_read(struct slice text, int64_t *out)
+{
+    int64_t whole;
+    int64_t fraction = 0;
+    if (!text.len) {
+        *out = CONFIG_MONEY_NONE;
+        return true;
+    }
+    if (!config_take_number(&text, &whole))
+        return false;
+    if (text.len) {
+        if (text.ptr[0] != '.' || text.len < 2 || text.len > 7)
+            return false;
+        text.ptr++;
+        text.len--;
+        size_t digits = text.len;
+        if (!config_take_number(&text, &fraction) || text.len)
+            return false;
+        for (; digits < 6; digits++)
+            fraction *= 10;
+    }
+    return !__builtin_mul_overflow(whole, CONFIG_USD, &whole) &&
+           !__builtin_add_overflow(whole, fraction, out);
+}
+
+void config_money_text(int64_t millionths, char out[CONFIG_MONEY_BYTES])
+{
+    out[0] = '\0';
+    if (millionths < 0)
+        return;
+    (void)snprintf(out, CONFIG_MONEY_BYTES, "%" PRId64 ".%06" PRId64, millionths / CONFIG_USD,
+                   millionths % CONFIG_USD);
+    for (char *end = out + strlen(out) - 1; *end == '0' || *end == '.'; end--) {
+        bool point = *end == '.';
+        *end = '\0';
+        if (point)
+            break;
+    }
+}
+
 static void amount_text(int64_t value, const struct unit *units, size_t count, char out[CONFIG_AMOUNT_BYTES])
 {
     for (size_t i = 0; i < count; i++)
@@ -198,6 +240,8 @@ void config_amount_text(enum config_kind kind, int64_t value, char out[CONFIG_AM
         config_duration_text(value, out);
     else if (kind == CONFIG_KIND_BYTES)
         config_bytes_text(value, out);
+    else if (kind == CONFIG_KIND_MONEY)
+        config_money_text(value, out);
     else
         (void)snprintf(out, CONFIG_AMOUNT_BYTES, "%" PRId64, value);
 }
@@ -227,9 +271,15 @@ bool config_amount_set(const struct config_key *key, struct slice text, int64_t 
             return config_fail(wrong, "%s is not a whole number; write one like %s", quoted, key->fallback);
         value = negative ? -value : value;
     }
+    if (key->kind == CONFIG_KIND_MONEY && !money_read(text, &value))
+        return config_fail(wrong,
+                           "%s is no sum of money; write US dollars like 25 or 12.50, with up to six "
+                           "decimals, or \"\" for no limit",
+                           quoted);
     config_amount_text(key->kind, key->min, min);
     config_amount_text(key->kind, key->max, max);
-    if (value < key->min || value > key->max)
+    bool none = key->kind == CONFIG_KIND_MONEY && value == CONFIG_MONEY_NONE && (key->flags & CONFIG_EMPTY);
+    if (!none && (value < key->min || value > key->max))
         return config_fail(wrong, "%s is too %s; write %s to %s", quoted,
                            value < key->min ? "small" : "large", min, max);
     *field = value;

@@ -1,5 +1,5 @@
 /* Keys looked at together, after file and environment: which secret counts, what contradicts what. */
-#include "config_load.h"
+#include "config_tree.h"
 
 #include "signup/event/phone.h"
 
@@ -186,6 +186,21 @@ static void settle_lease(struct config_loader *loader)
                             timeout_text);
 }
 
+static void settle_outcomes_topic(struct config_loader *loader)
+{
+    const struct config_key *key = KEY(kafka_outcomes_topic);
+    const char *topic = loader->config->kafka.outcomes_topic;
+    const struct config_list *topics = &loader->config->kafka.topics;
+    if (!topic[0] || origin_of(loader, key)->bad)
+        return;
+    for (size_t i = 0; i < topics->count; i++)
+        if (strcmp(topics->items[i], topic) == 0)
+            config_complain_key(
+                loader, key, "is one of kafka.topics: outcomes would be read as signups; name another topic");
+    if (strcmp(topic, loader->config->kafka.dead_letter_topic) == 0)
+        config_complain_key(loader, key, "is kafka.dead_letter_topic too; name another topic");
+}
+
 static void settle_topics(struct config_loader *loader)
 {
     const struct config_key *key = KEY(kafka_dead_letter_topic);
@@ -210,10 +225,14 @@ void config_settle(struct config_loader *loader)
     settle_ca_file(loader);
     settle_list_number(loader);
     settle_order(loader, KEY(retry_inline_base_us), KEY(retry_inline_cap_us));
-    settle_order(loader, KEY(retry_park_base_us), KEY(retry_max_age_us)); /* else nobody would be parked twice */
+    settle_order(loader, KEY(retry_park_base_us),
+                 KEY(retry_max_age_us)); /* else nobody would be parked twice */
     settle_order(loader, KEY(retry_park_base_us), KEY(retry_park_cap_us));
-    settle_order(loader, KEY(retry_inline_attempts), KEY(retry_max_attempts)); /* else nobody would be parked */
+    settle_order(loader, KEY(retry_inline_attempts),
+                 KEY(retry_max_attempts)); /* else nobody would be parked */
     settle_order(loader, KEY(contacts_api_connect_timeout_us), KEY(contacts_api_timeout_us));
     settle_lease(loader);
     settle_topics(loader);
+    settle_outcomes_topic(loader);
+    config_read_trees(loader);
 }

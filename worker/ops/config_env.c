@@ -1,5 +1,5 @@
 /* The environment over the file: one variable a key, and no misspelt one goes unnoticed. */
-#include "config_load.h"
+#include "config_tree.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -45,7 +45,8 @@ static void put_entry(struct config_loader *loader, const struct config_key *key
         config_complain_wrong(loader, 0, subject, &wrong);
 }
 
-/* A part that begins like name=. What stands before another = is no name and may be half a password: it is never shown. */
+/* A part that begins like name=. What stands before another = is no name and may be half a password: it is
+ * never shown. */
 static bool starts_entry(const char *part, const char *end)
 {
     while (part < end && isblank((unsigned char)*part))
@@ -58,7 +59,8 @@ static bool starts_entry(const char *part, const char *end)
     return part > name && part < end && *part == '=';
 }
 
-/* name=value,name=value; a part that does not begin like name= goes on with the value before it, which has a comma in it then. */
+/* name=value,name=value; a part that does not begin like name= goes on with the value before it, which has a
+ * comma in it then. */
 static void put_entries(struct config_loader *loader, const struct config_key *key, const char *variable,
                         struct slice text)
 {
@@ -76,6 +78,19 @@ static void put_entries(struct config_loader *loader, const struct config_key *k
     }
 }
 
+/* A map is added to the file's, but where the order counts. */
+static void read_tree(struct config_loader *loader, const struct config_key *key, const char *variable,
+                      struct slice text)
+{
+    if (key->kind == CONFIG_KIND_MAPPING || key->kind == CONFIG_KIND_ROUTES) {
+        config_complain(loader, 0, variable, "%s cannot come from the environment; write it into the file",
+                        key->path);
+        return;
+    }
+    bool add = !config_kind_is_tree_list(key->kind) && !(key->flags & CONFIG_WHOLE);
+    config_tree_set(loader, key, config_node_from_text(loader, key, text, 0), add);
+}
+
 static void read_variable(struct config_loader *loader, const struct config_key *key, const char *variable,
                           struct slice text)
 {
@@ -83,7 +98,9 @@ static void read_variable(struct config_loader *loader, const struct config_key 
     unsigned before = loader->complaints;
     struct config_wrong wrong = {0};
     bool good = true;
-    if (config_kind_is_map(key->kind)) {
+    if (config_kind_is_tree(key->kind)) {
+        read_tree(loader, key, variable, text);
+    } else if (config_kind_is_map(key->kind)) {
         put_entries(loader, key, variable, text);
     } else if (config_kind_is_list(key->kind)) {
         config_value_clear(loader->config, key);

@@ -10,6 +10,9 @@
 static const char *const words_START[] = {CONFIG_WORDS_START(CONFIG_WORD_TEXT) NULL};
 static const char *const words_VALIDATION[] = {CONFIG_WORDS_VALIDATION(CONFIG_WORD_TEXT) NULL};
 static const char *const words_ON_BILLING[] = {CONFIG_WORDS_ON_BILLING(CONFIG_WORD_TEXT) NULL};
+static const char *const words_ON_BUDGET[] = {CONFIG_WORDS_ON_BUDGET(CONFIG_WORD_TEXT) NULL};
+static const char *const words_ON_MISSING[] = {CONFIG_WORDS_ON_MISSING(CONFIG_WORD_TEXT) NULL};
+static const char *const words_OVERFLOW[] = {CONFIG_WORDS_OVERFLOW(CONFIG_WORD_TEXT) NULL};
 static const char *const words_LOG_LEVEL[] = {CONFIG_WORDS_LOG_LEVEL(CONFIG_WORD_TEXT) NULL};
 static const char *const words_LOG_FORMAT[] = {CONFIG_WORDS_LOG_FORMAT(CONFIG_WORD_TEXT) NULL};
 static const char *const words_NONE[] = {NULL};
@@ -17,10 +20,18 @@ static const char *const words_NONE[] = {NULL};
 #define PATH_OF(section, key) (sizeof(key) > 1 ? #section "." key : #section)
 
 const struct config_key config_keys[CONFIG_KEY_COUNT] = {
-#define KEY(section, field, kind, key, fallback, min, max, words, flags, prose)                              \
-    {CONFIG_SECTION_##section, CONFIG_KIND_##kind, key, PATH_OF(section, key),                               \
-     offsetof(struct config, section.field), /* NOLINT(bugprone-macro-parentheses): a member's path */       \
-     fallback, min, max, words_##words, flags, prose},
+#define KEY(section, field, kind, key, fallback, min, max, words, flags, prose)                        \
+    {CONFIG_SECTION_##section,                                                                         \
+     CONFIG_KIND_##kind,                                                                               \
+     key,                                                                                              \
+     PATH_OF(section, key),                                                                            \
+     offsetof(struct config, section.field), /* NOLINT(bugprone-macro-parentheses): a member's path */ \
+     fallback,                                                                                         \
+     min,                                                                                              \
+     max,                                                                                              \
+     words_##words,                                                                                    \
+     flags,                                                                                            \
+     prose},
 #define SECTION(section, KEYS, prose) KEYS(KEY)
     CONFIG_SECTIONS(SECTION)
 #undef SECTION
@@ -51,7 +62,18 @@ bool config_kind_is_map(enum config_kind kind)
 
 bool config_kind_is_scalar(enum config_kind kind)
 {
-    return !config_kind_is_list(kind) && !config_kind_is_map(kind);
+    return !config_kind_is_list(kind) && !config_kind_is_map(kind) && !config_kind_is_tree(kind);
+}
+
+bool config_kind_is_tree(enum config_kind kind)
+{
+    return kind >= CONFIG_KIND_DISPOSITIONS;
+}
+
+bool config_kind_is_tree_list(enum config_kind kind)
+{
+    return kind == CONFIG_KIND_DISPOSITIONS || kind == CONFIG_KIND_EVIDENCE ||
+           kind == CONFIG_KIND_PARAMETERS || kind == CONFIG_KIND_ROUTES;
 }
 
 void config_key_variable(const struct config_key *key, char out[CONFIG_VARIABLE_BYTES])
@@ -80,6 +102,16 @@ const struct config_key *config_key_find(enum config_section_id section, const c
         if (config_keys[i].section == section && strcmp(config_keys[i].name, name) == 0)
             return &config_keys[i];
     return NULL;
+}
+
+bool config_group_is(enum config_section_id section, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++)
+        if (config_keys[i].section == section && strncmp(config_keys[i].name, name, len) == 0 &&
+            config_keys[i].name[len] == '.')
+            return true;
+    return false;
 }
 
 /* ------------------------------------------------------------------ nearest words */
@@ -142,6 +174,28 @@ enum config_section_id config_nearest_section(const char *name)
     return nearest;
 }
 
+const char *config_nearest_word(const char *word, const char *const *words)
+{
+    size_t count = 0;
+    while (words[count])
+        count++;
+    return config_nearest_of(word, words, count);
+}
+
+const char *config_nearest_of(const char *word, const char *const *words, size_t count)
+{
+    const char *nearest = NULL;
+    size_t best = reach(word) + 1;
+    for (size_t i = 0; i < count; i++) {
+        size_t far = distance(word, words[i]);
+        if (far < best) {
+            best = far;
+            nearest = words[i];
+        }
+    }
+    return nearest;
+}
+
 /* The same key in another section, or the whole path written as one key. */
 static const struct config_key *misplaced_key(const char *name)
 {
@@ -186,3 +240,13 @@ const struct config_key *config_nearest_variable(const char *variable)
     }
     return nearest;
 }
+
+#define WORD_OF(function, type, id)          \
+    const char *function(enum type value)    \
+    {                                        \
+        return config_keys[id].words[value]; \
+    }
+WORD_OF(config_start_str, config_start, CONFIG_ID_kafka_start)
+WORD_OF(config_validation_str, config_validation, CONFIG_ID_validation_mode)
+WORD_OF(config_on_billing_str, config_on_billing, CONFIG_ID_validation_on_billing_error)
+WORD_OF(config_on_budget_str, config_on_budget, CONFIG_ID_validation_on_budget_spent)

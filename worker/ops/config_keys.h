@@ -23,9 +23,9 @@ extern const struct config_section config_sections[CONFIG_SECTION_COUNT];
 struct config_key {
     enum config_section_id section;
     enum config_kind kind;
-    const char *name; /* "" for a section that is itself the map */
+    const char *name; /* "" for a section that is itself the map; "gate.allow" in a map within the section */
     const char *path; /* "kafka.brokers" */
-    size_t offset; /* of the field in struct config */
+    size_t offset;    /* of the field in struct config */
     const char *fallback;
     int64_t min;
     int64_t max;
@@ -52,6 +52,10 @@ bool config_kind_is_scalar(enum config_kind kind);
 /* Parts are given one after the other: a list, or text with commas. */
 bool config_kind_is_list(enum config_kind kind);
 bool config_kind_is_map(enum config_kind kind);
+/* Kept as a tree of nodes until everything else is known. */
+bool config_kind_is_tree(enum config_kind kind);
+/* Of the trees: those that are lists, for people. The others are maps. */
+bool config_kind_is_tree_list(enum config_kind kind);
 
 /* The environment variable of a key: "SIGNUP_KAFKA_BROKERS". */
 #define CONFIG_VARIABLE_BYTES 64
@@ -66,6 +70,12 @@ const struct config_key *config_key_find(enum config_section_id section, const c
 enum config_section_id config_nearest_section(const char *name);
 const struct config_key *config_nearest_key(enum config_section_id section, const char *name);
 const struct config_key *config_nearest_variable(const char *variable);
+/* Among `words`, which end with NULL. */
+const char *config_nearest_word(const char *word, const char *const *words);
+const char *config_nearest_of(const char *word, const char *const *words, size_t count);
+
+/* The map within a section, like "gate" of "gate.allow": true when the section has such keys. */
+bool config_group_is(enum config_section_id section, const char *name);
 
 static inline void *config_field(struct config *config, const struct config_key *key)
 {

@@ -4,6 +4,10 @@
 
 #include "config_value.h"
 
+#include <stdarg.h>
+
+struct config_node;
+
 /* A later layer beats an earlier one. */
 enum config_layer { CONFIG_LAYER_DEFAULT, CONFIG_LAYER_FILE, CONFIG_LAYER_ENVIRONMENT };
 
@@ -20,6 +24,9 @@ struct config_loader {
     struct config_origin origins[CONFIG_KEY_COUNT];
     unsigned key_lines[CONFIG_KEY_COUNT];         /* where the file gives the key; 0: it does not */
     unsigned section_lines[CONFIG_SECTION_COUNT]; /* likewise */
+    struct config_node *trees[CONFIG_KEY_COUNT];  /* of the kinds that are trees */
+    struct arena scratch;                         /* theirs, until the load is over */
+    size_t expressions;                           /* of the mapping, so far */
     unsigned complaints;                          /* not counting files that are missing */
     unsigned missing;                             /* files that cannot be read */
     bool out_of_memory;
@@ -33,6 +40,12 @@ static inline size_t config_key_id(const struct config_key *key)
 /* One complaint, "NAME:LINE: subject: …" when `line` is not 0, else "subject: …". */
 void config_complain(struct config_loader *loader, unsigned line, const char *subject, const char *format,
                      ...) __attribute__((format(printf, 4, 5)));
+
+void config_complain_args(struct config_loader *loader, unsigned line, const char *subject,
+                          const char *format, va_list args) __attribute__((format(printf, 4, 0)));
+
+/* Notes that memory is out, and says so once. */
+void config_complain_memory(struct config_loader *loader);
 
 /* About a key's present value: the subject is the file's line and the key, or the environment variable. */
 void config_complain_key(struct config_loader *loader, const struct config_key *key, const char *format, ...)

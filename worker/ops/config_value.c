@@ -21,13 +21,13 @@ static bool slice_is_word(struct slice text, const char *word)
 
 /* ------------------------------------------------------------------ choices */
 
-static bool set_bool(struct slice text, bool *field, struct config_wrong *wrong)
+bool config_bool_read(struct slice text, bool *out, struct config_wrong *wrong)
 {
     static const char *const yes[] = {"true", "yes", "on", "1"};
     static const char *const no[] = {"false", "no", "off", "0"};
     for (size_t i = 0; i < COUNT(yes); i++) {
         if (slice_is_word(text, yes[i]) || slice_is_word(text, no[i])) {
-            *field = slice_is_word(text, yes[i]);
+            *out = slice_is_word(text, yes[i]);
             return true;
         }
     }
@@ -46,16 +46,24 @@ void config_words_text(const struct config_key *key, char *out, size_t size)
     }
 }
 
-static bool set_word(const struct config_key *key, struct slice text, int *field, struct config_wrong *wrong)
+int config_word_find(const char *const *words, struct slice text)
 {
-    for (int i = 0; key->words[i]; i++) {
+    for (int i = 0; words[i]; i++) {
         /* YAML 1.1 calls a bare off "false", and tools that rewrite YAML write it so. */
         bool off =
-            strcmp(key->words[i], "off") == 0 && (slice_is_word(text, "false") || slice_is_word(text, "no"));
-        if (slice_is_word(text, key->words[i]) || off) {
-            *field = i;
-            return true;
-        }
+            strcmp(words[i], "off") == 0 && (slice_is_word(text, "false") || slice_is_word(text, "no"));
+        if (slice_is_word(text, words[i]) || off)
+            return i;
+    }
+    return -1;
+}
+
+static bool set_word(const struct config_key *key, struct slice text, int *field, struct config_wrong *wrong)
+{
+    int index = config_word_find(key->words, text);
+    if (index >= 0) {
+        *field = index;
+        return true;
     }
     char quoted[CONFIG_QUOTED_BYTES];
     char words[128];
@@ -192,15 +200,16 @@ static bool set_text(struct config *config, const struct config_key *key, struct
 bool config_value_set(struct config *config, const struct config_key *key, struct slice text,
                       struct config_wrong *wrong)
 {
-    assert(!config_kind_is_map(key->kind));
+    assert(!config_kind_is_map(key->kind) && !config_kind_is_tree(key->kind));
     void *field = config_field(config, key);
     if (memchr(text.ptr, '\0', text.len))
         return config_fail(wrong, "the value has a NUL character in it; write plain text");
     switch (key->kind) {
-    case CONFIG_KIND_BOOL: return set_bool(text, field, wrong);
+    case CONFIG_KIND_BOOL: return config_bool_read(text, field, wrong);
     case CONFIG_KIND_WORD: return set_word(key, text, field, wrong);
     case CONFIG_KIND_INTEGER:
     case CONFIG_KIND_DURATION:
+    case CONFIG_KIND_MONEY:
     case CONFIG_KIND_BYTES: return config_amount_set(key, text, field, wrong);
     case CONFIG_KIND_TOPICS: return text_check(key, text, wrong) && config_list_append(field, text, wrong);
     case CONFIG_KIND_SERVERS:
@@ -229,11 +238,14 @@ bool config_value_set_parts(struct config *config, const struct config_key *key,
 void config_value_clear(struct config *config, const struct config_key *key)
 {
     void *field = config_field(config, key);
+    if (config_kind_is_tree(key->kind))
+        return; /* the arena's */
     switch (key->kind) {
     case CONFIG_KIND_BOOL: *(bool *)field = false; break;
     case CONFIG_KIND_WORD: *(int *)field = 0; break;
     case CONFIG_KIND_INTEGER:
     case CONFIG_KIND_DURATION:
+    case CONFIG_KIND_MONEY:
     case CONFIG_KIND_BYTES: *(int64_t *)field = 0; break;
     case CONFIG_KIND_TOPICS: config_list_clear(field); break;
     case CONFIG_KIND_PROPERTIES: config_map_clear(field); break;
@@ -249,12 +261,13 @@ void config_value_text(const struct config *config, const struct config_key *key
 {
     const void *field = config_field_const(config, key);
     char amount[CONFIG_AMOUNT_BYTES];
-    assert(!config_kind_is_map(key->kind) && key->kind != CONFIG_KIND_TOPICS);
+    assert(config_kind_is_scalar(key->kind) || key->kind == CONFIG_KIND_SERVERS);
     switch (key->kind) {
     case CONFIG_KIND_BOOL: (void)snprintf(out, size, "%s", *(const bool *)field ? "true" : "false"); break;
     case CONFIG_KIND_WORD: (void)snprintf(out, size, "%s", key->words[*(const int *)field]); break;
     case CONFIG_KIND_INTEGER:
     case CONFIG_KIND_DURATION:
+    case CONFIG_KIND_MONEY:
     case CONFIG_KIND_BYTES:
         config_amount_text(key->kind, *(const int64_t *)field, amount);
         (void)snprintf(out, size, "%s", amount);

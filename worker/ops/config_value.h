@@ -33,6 +33,12 @@ void config_value_clear(struct config *config, const struct config_key *key);
  * lists. */
 void config_value_text(const struct config *config, const struct config_key *key, char *out, size_t size);
 
+/* Switches: true, false and their kin. */
+bool config_bool_read(struct slice text, bool *out, struct config_wrong *wrong)
+    __attribute__((warn_unused_result));
+/* Index of `text` among `words`, which end with NULL, without regard to case; -1: it is none of them. */
+int config_word_find(const char *const *words, struct slice text);
+
 /* "90s", "1h", "200ms" for microseconds, "256MiB" for bytes. */
 #define CONFIG_AMOUNT_BYTES 32
 void config_duration_text(int64_t us, char out[CONFIG_AMOUNT_BYTES]);

@@ -1,7 +1,7 @@
 /* From YAML events to fields. Every node is looked at where it stands, so that every complaint has its line;
  * a node that is wrong is skipped and the reading goes on, so that all complaints of a file come in one go.
  */
-#include "config_load.h"
+#include "config_tree.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -166,7 +166,7 @@ static void refuse(struct yaml_reader *reader, const char *subject, const char *
     skip(reader);
 }
 
-#define NAME_BYTES 160
+#define NAME_BYTES CONFIG_PATH_BYTES
 
 /* "kafka.brokers" of a section and a word of the file, which is cut and cleaned. */
 static void name_join(char out[NAME_BYTES], const char *section, struct slice word)
@@ -263,6 +263,144 @@ static void read_map(struct yaml_reader *reader, const struct config_key *key)
     }
 }
 
+/* ------------------------------------------------------------------ trees */
+
+static struct config_node *read_node(struct yaml_reader *reader, const struct config_spot *at,
+                                     unsigned depth);
+
+static struct config_node *read_text(struct yaml_reader *reader, const struct config_spot *at)
+{
+    struct config_loader *loader = reader->loader;
+    const yaml_event_t *event = &reader->event;
+    struct slice text = scalar_text(event);
+    bool null = scalar_is_null(event);
+    struct config_node *node =
+        config_node_new(loader, null ? CONFIG_NODE_NULL : CONFIG_NODE_TEXT, line_of(event));
+    if (!node)
+        return NULL;
+    node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    if (memchr(text.ptr, '\0', text.len)) {
+        struct config_spot spot = *at;
+        spot.node = node;
+        config_spot_complain(&spot, "the value has a NUL character in it; write plain text");
+        node->kind = CONFIG_NODE_BAD;
+    }
+    node->text = arena_copy(&loader->scratch, text);
+    if (!slice_present(node->text))
+        config_complain_memory(loader);
+    return node;
+}
+
+/* Says once when the node is full. */
+static bool has_room(const struct config_spot *at, bool *told)
+{
+    if (at->node->count < CONFIG_NODE_CHILDREN_MAX)
+        return true;
+    if (!*told)
+        config_spot_complain(at, "has more than %d entries; write fewer", CONFIG_NODE_CHILDREN_MAX);
+    *told = true;
+    return false;
+}
+
+static void read_items(struct yaml_reader *reader, struct config_spot *at, struct config_node *list,
+                       unsigned depth)
+{
+    bool told = false;
+    while (step(reader) && reader->event.type != YAML_SEQUENCE_END_EVENT) {
+        struct config_spot spot = config_spot_in(at, NULL, list->count + 1);
+        struct config_node *child = NULL;
+        if (has_room(at, &told))
+            child = read_node(reader, &spot, depth);
+        else
+            skip(reader);
+        if (child)
+            config_node_add(list, child);
+    }
+}
+
+static const struct config_node *twin_of(const struct config_node *map, struct slice name)
+{
+    for (const struct config_node *child = map->children; child; child = child->next)
+        if (slice_equal(child->name, name))
+            return child;
+    return NULL;
+}
+
+static void read_entries(struct yaml_reader *reader, struct config_spot *at, struct config_node *map,
+                         unsigned depth)
+{
+    struct config_loader *loader = reader->loader;
+    char path[CONFIG_PATH_BYTES];
+    char word[NAME_BYTES];
+    unsigned line;
+    bool told = false;
+    config_spot_path(at, path);
+    while (next_key(reader, path, word, &line)) {
+        struct config_node entry = {.name_line = line, .name = slice_from_str(word)};
+        struct config_spot spot = config_spot_in(at, &entry, 0);
+        const struct config_node *twin = twin_of(map, entry.name);
+        struct config_node *child = NULL;
+        if (twin)
+            config_spot_complain_name(&spot, "is given twice, first in line %u; keep one of them",
+                                      twin->name_line);
+        if (!twin && has_room(at, &told))
+            child = read_node(reader, &spot, depth);
+        else
+            skip(reader);
+        if (!child)
+            continue;
+        child->name = arena_copy(&loader->scratch, slice_from_str(word));
+        child->name_line = line;
+        if (!slice_present(child->name))
+            config_complain_memory(loader);
+        else
+            config_node_add(map, child);
+    }
+}
+
+/* The present node with all that is in it; the event is its last one then. NULL: out of memory. */
+static struct config_node *read_node(struct yaml_reader *reader, const struct config_spot *at, unsigned depth)
+{
+    struct config_loader *loader = reader->loader;
+    yaml_event_type_t type = reader->event.type;
+    struct config_spot spot = *at;
+    if (type == YAML_SCALAR_EVENT)
+        return read_text(reader, at);
+    bool is_list = type == YAML_SEQUENCE_START_EVENT;
+    struct config_node *node =
+        config_node_new(loader, is_list ? CONFIG_NODE_LIST : CONFIG_NODE_MAP, line_of(&reader->event));
+    if (!node)
+        return NULL;
+    spot.node = node;
+    if (type == YAML_ALIAS_EVENT || depth == CONFIG_NODE_DEPTH_MAX) {
+        if (type == YAML_ALIAS_EVENT)
+            config_spot_complain(&spot, "found an alias (*); write the value out");
+        else
+            config_spot_complain(&spot, "is nested deeper than %d levels; write a flatter one",
+                                 CONFIG_NODE_DEPTH_MAX);
+        node->kind = CONFIG_NODE_BAD;
+        skip(reader);
+    } else if (is_list) {
+        read_items(reader, &spot, node, depth + 1);
+    } else {
+        read_entries(reader, &spot, node, depth + 1);
+    }
+    return node;
+}
+
+/* The present node is the value of `key`, a tree: kept, to be read when all else is known. One text is a list
+ * of one, or with commas. */
+static void read_tree(struct yaml_reader *reader, const struct config_key *key)
+{
+    struct config_loader *loader = reader->loader;
+    struct config_spot at = config_spot_of(loader, key);
+    struct config_node *node = read_node(reader, &at, 0);
+    if (node && node->kind == CONFIG_NODE_TEXT && config_kind_is_tree_list(key->kind) &&
+        key->kind != CONFIG_KIND_ROUTES)
+        node = config_node_from_text(loader, key, node->text, node->line);
+    config_tree_set(loader, key, node, false);
+}
+
 /* The present node is the value of `key`. */
 static void read_value(struct yaml_reader *reader, const struct config_key *key)
 {
@@ -272,7 +410,9 @@ static void read_value(struct yaml_reader *reader, const struct config_key *key)
     struct config_origin *origin = &loader->origins[config_key_id(key)];
     unsigned before = loader->complaints;
     *origin = (struct config_origin){.layer = CONFIG_LAYER_FILE, .line = line_of(&reader->event)};
-    if (config_kind_is_map(key->kind)) {
+    if (config_kind_is_tree(key->kind)) {
+        read_tree(reader, key);
+    } else if (config_kind_is_map(key->kind)) {
         if (type == YAML_MAPPING_START_EVENT)
             read_map(reader, key);
         else if (!null)
@@ -318,21 +458,30 @@ static void complain_unknown_key(struct config_loader *loader, unsigned line, en
                         known);
 }
 
-static void read_section(struct yaml_reader *reader, enum config_section_id section)
+/* A section, or with `group` a map within it: "gate" of "gate.allow". */
+static void read_section(struct yaml_reader *reader, enum config_section_id section, const char *group)
 {
     struct config_loader *loader = reader->loader;
+    char path[NAME_BYTES];
     char word[NAME_BYTES];
+    char name[2 * NAME_BYTES];
     unsigned line;
+    (void)snprintf(path, sizeof path, "%s%s%s", config_sections[section].name, group[0] ? "." : "", group);
     if (scalar_is_null(&reader->event))
         return; /* all of its keys are commented out */
     if (reader->event.type != YAML_MAPPING_START_EVENT) {
-        refuse(reader, config_sections[section].name, "its keys below it, indented, each with its value");
+        refuse(reader, path, "its keys below it, indented, each with its value");
         return;
     }
-    while (next_key(reader, config_sections[section].name, word, &line)) {
-        const struct config_key *key = config_key_find(section, word);
+    while (next_key(reader, path, word, &line)) {
+        (void)snprintf(name, sizeof name, "%s%s%s", group, group[0] ? "." : "", word);
+        if (!group[0] && config_group_is(section, word)) {
+            read_section(reader, section, word);
+            continue;
+        }
+        const struct config_key *key = config_key_find(section, name);
         if (!key) {
-            complain_unknown_key(loader, line, section, word);
+            complain_unknown_key(loader, line, section, name);
             skip(reader);
             continue;
         }
@@ -364,9 +513,12 @@ static void complain_unknown_section(struct config_loader *loader, unsigned line
                         config_sections[key->section].name);
         return;
     }
-    config_complain(loader, line, subject,
-                    "unknown section; there are kafka, postgres, contacts_api, defaults, validation, retry, "
-                    "policy, limits, admin, log");
+    const char *names[CONFIG_SECTION_COUNT + 1] = {NULL};
+    char known[256];
+    for (section = 0; section < CONFIG_SECTION_COUNT; section++)
+        names[section] = config_sections[section].name;
+    config_words_join(names, ", ", known, sizeof known);
+    config_complain(loader, line, subject, "unknown section; there are %s", known);
 }
 
 static void read_root(struct yaml_reader *reader)
@@ -399,7 +551,7 @@ static void read_root(struct yaml_reader *reader)
         if (map)
             read_value(reader, map);
         else
-            read_section(reader, section);
+            read_section(reader, section, "");
     }
 }
 

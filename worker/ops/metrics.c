@@ -22,6 +22,7 @@
     G("gauge", "signup_intake_open", "1 while records are taken from the topics", s->status.intake_open)     \
     G("gauge", "signup_deliveries", "events in memory", s->status.deliveries)                                \
     G("gauge", "signup_calls_in_flight", "upsert calls under way", s->status.calls_in_flight)                \
+    G("gauge", "signup_validating", "phone lookups under way before an upsert", s->status.validating)        \
     G("gauge", "signup_waiting_retry", "events in memory that wait for their next try",                      \
       s->status.waiting_retry)                                                                               \
     G("gauge", "signup_waiting_claim", "events in memory that another worker holds a claim on",              \
@@ -62,6 +63,18 @@
     G("gauge", "signup_backlog_age_seconds", "since these figures were counted",                             \
       seconds(s->now.us - b->as_of.us))
 
+/* G(type, name, help, value) of the day's money: of all workers together, so the same figures from every worker. */
+#define METRICS_SPEND(G)                                                                                     \
+    G("gauge", "signup_validation_spent_today_usd",                                                          \
+      "what phone validation has cost today (UTC), of all workers together", usd((uint64_t)spend->spent))    \
+    G("gauge", "signup_validation_day_ends_seconds", "until the day of that figure ends",                    \
+      seconds(spend->day_ends_in_us))
+
+#define METRICS_BUDGET(G)                                                                                    \
+    G("gauge", "signup_validation_budget_usd", "validation.daily_budget_usd", usd((uint64_t)spend->budget))  \
+    G("gauge", "signup_validation_budget_exhausted", "1 while the day's validation budget is spent",         \
+      spend->exhausted)
+
 #define METRICS_LETTERS(G)                                                                                   \
     G("counter", "signup_dead_letter_pointers_total",                                                        \
       "dead letters too large for the topic, published as a pointer to the ledger", l->pointers)             \
@@ -71,6 +84,12 @@
 static double seconds(int64_t us)
 {
     return us > 0 ? (double)us / (double)US_PER_S : 0;
+}
+
+/* Money is counted in millionths. */
+static double usd(uint64_t millionths)
+{
+    return (double)millionths / 1e6;
 }
 
 static double oldest_seconds(const struct ops_snapshot *s)
@@ -133,17 +152,38 @@ static void write_single(struct buf *out, const struct ops_snapshot *s, const st
     if (l->known) {
         METRICS_LETTERS(G)
     }
+    const struct pipeline_spend *spend = &s->status.spend;
+    if (spend->known) {
+        METRICS_SPEND(G)
+    }
+    if (spend->known && spend->budget != BUDGET_NONE) {
+        METRICS_BUDGET(G)
+    }
 #undef G
+}
+
+/* Shown in another form: money as dollars, missed journeys by list. */
+static bool has_own_form(const char *name)
+{
+    return strcmp(name, "validation_cost") == 0 || strcmp(name, "journeys_missed") == 0;
+}
+
+static void write_counter(struct buf *out, const char *name, const char *help, double value)
+{
+    buf_printf(out, "# HELP signup_%s_total %s\n# TYPE signup_%s_total counter\n", name, help, name);
+    buf_printf(out, "signup_%s_total", name);
+    write_value(out, value);
 }
 
 static void write_counters(struct buf *out, const struct pipeline_counters *counters)
 {
 #define X(name, help)                                                                                        \
-    write_head(out, "counter", "signup_" #name "_total", help);                                              \
-    buf_append_str(out, "signup_" #name "_total");                                                           \
-    write_value(out, (double)counters->name);
+    if (!has_own_form(#name))                                                                                \
+        write_counter(out, #name, help, (double)counters->name);
     PIPELINE_COUNTERS(X)
 #undef X
+    write_counter(out, "validation_cost_usd", "what the validations of this worker have cost, in US dollars",
+                  usd(counters->validation_cost));
     static const char answers[] = "signup_call_answers_total";
     write_head(out, "counter", answers, "answers of the upsert route by class");
     for (enum outcome_class cls = 0; cls < OUTCOME_CLASS_COUNT; cls++)
@@ -258,6 +298,17 @@ static void write_partitions(struct buf *out, const struct ops_snapshot *s)
     }
 }
 
+/* The label is the number of a sending list, which is no person's phone. "other" is always there, so that the family is too. */
+static void write_lists(struct buf *out, const char *name, const char *help, const struct snapshot_lists *lists)
+{
+    if (!lists)
+        return;
+    write_head(out, "counter", name, help);
+    for (size_t i = 0; i < lists->count; i++)
+        write_labelled(out, name, "list", lists->lists[i].number, (double)lists->lists[i].count);
+    write_labelled(out, name, "list", "other", (double)lists->other);
+}
+
 static void write_servers(struct buf *out, const struct ops_snapshot *s)
 {
     static const char name[] = "signup_server_connected";
@@ -292,6 +343,11 @@ void metrics_render(struct buf *out, const struct ops_snapshot *snapshot,
     write_labelled(out, "signup_build_info", "version", SIGNUP_VERSION, 1);
     if (snapshot->counters)
         write_counters(out, snapshot->counters);
+    write_lists(out, "signup_journeys_missed_total",
+                "accepted signups of which the API said that a journey was not used, by sending list",
+                snapshot->journeys_missed);
+    write_lists(out, "signup_list_not_found_total",
+                "signups that died because the account has no such sending list", snapshot->list_not_found);
     write_single(out, snapshot, process);
     write_gates(out, snapshot);
     write_servers(out, snapshot);

@@ -138,7 +138,8 @@ static void write_backlog(struct buf *out, const struct ops_snapshot *s)
         buf_append_str(out, "null");
         return;
     }
-    buf_printf(out, "{\"parked\":%" PRIu64 ",\"parked_due\":%" PRIu64 ",", backlog->parked, backlog->parked_due);
+    buf_printf(out, "{\"parked\":%" PRIu64 ",\"parked_due\":%" PRIu64 ",", backlog->parked,
+               backlog->parked_due);
     write_seconds(out, "oldest_parked_due_seconds", backlog->oldest_parked_due_us);
     buf_printf(out, ",\"dead_unpublished\":%" PRIu64 ",", backlog->dead_unpublished);
     write_seconds(out, "oldest_unpublished_seconds", backlog->oldest_unpublished_us);
@@ -205,13 +206,57 @@ static void write_oldest(struct buf *out, const struct ops_snapshot *s)
     buf_append_char(out, '}');
 }
 
+/* "name":12.5, exact: money is counted in millionths of a US dollar. */
+static void write_usd(struct buf *out, const char *name, int64_t millionths)
+{
+    buf_printf(out, "\"%s\":%" PRId64 ".%06" PRId64, name, millionths / 1000000, millionths % 1000000);
+}
+
+/* Null: the ledger has not said yet. */
+static void write_spend(struct buf *out, const struct ops_snapshot *s)
+{
+    const struct pipeline_spend *spend = &s->status.spend;
+    buf_append_str(out, "\"spend\":");
+    if (!spend->known) {
+        buf_append_str(out, "null");
+        return;
+    }
+    buf_append_char(out, '{');
+    write_usd(out, "spent_usd", spend->spent);
+    buf_append_char(out, ',');
+    if (spend->budget == BUDGET_NONE)
+        buf_append_str(out, "\"budget_usd\":null");
+    else
+        write_usd(out, "budget_usd", spend->budget);
+    buf_printf(out, ",\"exhausted\":%s,", bool_str(spend->exhausted));
+    write_time(out, "day_ends_at", (wall_us_t){s->wall.us + spend->day_ends_in_us});
+    buf_append_char(out, '}');
+}
+
+static void write_lists(struct buf *out, const char *name, const struct snapshot_lists *lists)
+{
+    uint64_t total = lists ? lists->other : 0;
+    for (size_t i = 0; lists && i < lists->count; i++)
+        total += lists->lists[i].count;
+    buf_printf(out, "\"%s\":{\"total\":%" PRIu64 ",\"other\":%" PRIu64 ",\"lists\":[", name, total,
+               lists ? lists->other : 0);
+    for (size_t i = 0; lists && i < lists->count; i++)
+        buf_printf(out, "%s{\"list_number\":\"%s\",\"count\":%" PRIu64 "}", i ? "," : "",
+                   lists->lists[i].number, lists->lists[i].count);
+    buf_append_str(out, "]}");
+}
+
 static void write_counters(struct buf *out, const struct pipeline_counters *counters)
 {
     buf_append_str(out, "\"counters\":{");
     if (counters) {
-#define X(name, help) buf_printf(out, "\"" #name "\":%" PRIu64 ",", counters->name);
+#define X(name, help)                          \
+    if (strcmp(#name, "validation_cost") != 0) \
+        buf_printf(out, "\"" #name "\":%" PRIu64 ",", counters->name);
         PIPELINE_COUNTERS(X)
 #undef X
+        write_usd(out, "validation_cost_usd", (int64_t)counters->validation_cost);
+        buf_append_char(out, ',');
         buf_append_str(out, "\"answers\":{");
         for (enum outcome_class cls = 0; cls < OUTCOME_CLASS_COUNT; cls++)
             buf_printf(out, "%s\"%s\":%" PRIu64, cls ? "," : "", outcome_class_str(cls),
@@ -253,7 +298,14 @@ void status_render(struct buf *out, const struct ops_snapshot *s)
                status->waiting_claim, status->taken_up);
     buf_printf(out, "\"fuse_blown\":%s,\"dead_letter_alarm\":%s,", bool_str(status->fuse_blown),
                bool_str(snapshot_letters_alarm(s)));
-    buf_printf(out, "\"lanes\":%zu,\"memory_bytes\":%zu,", status->lanes, status->memory_bytes);
+    buf_printf(out, "\"lanes\":%zu,\"memory_bytes\":%zu,\"validating\":%zu,", status->lanes,
+               status->memory_bytes, status->validating);
+    write_spend(out, s);
+    buf_append_char(out, ',');
+    write_lists(out, "journeys_missed", s->journeys_missed);
+    buf_append_char(out, ',');
+    write_lists(out, "list_not_found", s->list_not_found);
+    buf_append_char(out, ',');
     write_oldest(out, s);
     buf_append_char(out, ',');
     write_gates(out, s);
@@ -279,6 +331,7 @@ static const char *gate_meaning(const char *route)
         {"validate", "no phone is validated, signups without validation go on"},
         {"ledger", "nothing is consumed and nobody is called"},
         {"dead_letter", "dead letters wait in the ledger, signups go on"},
+        {"outcomes", "outcomes wait in the ledger, signups go on"},
     };
     for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++)
         if (strcmp(route, meanings[i].route) == 0)
@@ -307,10 +360,25 @@ static void write_closed_gates(struct buf *out, const struct ops_snapshot *s)
     }
 }
 
+/* No gate, but it explains why validating events do not move. */
+static void write_spent_budget(struct buf *out, const struct ops_snapshot *s)
+{
+    const struct pipeline_spend *spend = &s->status.spend;
+    char until[WALL_TEXT_BYTES];
+    if (!spend->known || !spend->exhausted)
+        return;
+    wall_format_utc((wall_us_t){s->wall.us + spend->day_ends_in_us}, until);
+    buf_printf(out,
+               "validation budget: spent until %s: validation.on_budget_spent says what becomes of events "
+               "that validate, the others go on\n",
+               until);
+}
+
 void status_render_ready(struct buf *out, const struct ops_snapshot *snapshot)
 {
     buf_append_str(out, snapshot->ready ? "ready\n" : "not ready\n");
     for (size_t i = 0; i < snapshot->reason_count && !snapshot->ready; i++)
         write_line(out, snapshot->reasons[i]);
     write_closed_gates(out, snapshot);
+    write_spent_budget(out, snapshot);
 }

@@ -10,6 +10,8 @@ static const struct pipeline_counters sample_counters = {
     .accepted = 12000,
     .dead = 7,
     .calls = 12010,
+    .validation_cost = 12003000,
+    .journeys_missed = 9,
     .by_class = {[OUTCOME_ACCEPTED] = 12000, [OUTCOME_THROTTLED] = 3}};
 
 static const struct snapshot_partition sample_partitions[] = {
@@ -28,6 +30,9 @@ static const struct snapshot_partition sample_partitions[] = {
 };
 
 static struct metrics_histogram sample_calls;
+
+static const struct snapshot_lists sample_missed = {.lists = {{"+18005550100", 7}, {"+18005550101", 2}}, .count = 2};
+static const struct snapshot_lists sample_not_found = {.lists = {{"+18005550199", 40}}, .count = 1, .other = 3};
 
 /* As of 2025-03-15T14:30:00.250Z, five minutes after the start; the upsert route has been closed for 2.5 s.
  */
@@ -58,7 +63,10 @@ static inline void sample_fill(void *ctx, struct ops_snapshot *s)
                    .gates = {{"upsert", false, "401 unauthorized", {INT64_C(897500000)}, 0, 16, 256},
                              {"validate", false, "billing: no\npayment", {INT64_C(840000000)}, 0, 256, 256},
                              {"ledger", true, "", {0}, 2, 8, 8},
-                             {"dead_letter", true, "", {0}, 0, 1, 1}},
+                             {"dead_letter", true, "", {0}, 0, 1, 1},
+                             {"outcomes", true, "", {0}, 1, 1, 1}},
+                   .validating = 6,
+                   .spend = {.known = true, .spent = 24999000, .budget = 25000000, .exhausted = true, .day_ends_in_us = 34199750000},
                    .has_oldest = true,
                    .oldest_partition = {{"signups", 7}, 3, 1},
                    .oldest_offset = 501,
@@ -77,6 +85,8 @@ static inline void sample_fill(void *ctx, struct ops_snapshot *s)
                     .oldest_parked_due_us = 1500000,
                     .oldest_unpublished_us = 121 * US_PER_S},
         .letters = {.known = true, .pointers = 5, .replaced = 1},
+        .journeys_missed = &sample_missed,
+        .list_not_found = &sample_not_found,
     };
 }
 

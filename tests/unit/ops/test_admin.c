@@ -167,7 +167,9 @@ static void test_readyz(void **state)
     "gate upsert: closed since 2025-03-15T14:29:57Z: no signup is sent, one call at a time probes: 401 "     \
     "unauthorized\n"                                                                                         \
     "gate validate: closed since 2025-03-15T14:29:00Z: no phone is validated, signups without validation go " \
-    "on: billing: no payment\n"
+    "on: billing: no payment\n"                                                                              \
+    "validation budget: spent until 2025-03-16T00:00:00Z: validation.on_budget_spent says what becomes of "  \
+    "events that validate, the others go on\n"
     assert_string_equal(ask("GET", "/readyz", ""), "ready\n" CLOSED);
     assert_int_equal(answer_code(), 200);
     not_ready = true;
@@ -209,7 +211,22 @@ static void test_status(void **state)
     assert_true(json_number_value(json_object_get(gate, "closed_seconds")) == 2.5);
     assert_int_equal(json_integer_value(json_object_get(gate, "limit")), 16);
     assert_int_equal(json_integer_value(json_object_get(gate, "limit_max")), 256);
-    assert_int_equal(json_array_size(json_object_get(root, "gates")), 4);
+    assert_int_equal(json_array_size(json_object_get(root, "gates")), 5);
+    assert_int_equal(json_integer_value(json_object_get(root, "validating")), 6);
+    const json_t *spend = json_object_get(root, "spend");
+    assert_true(json_number_value(json_object_get(spend, "spent_usd")) == 24.999);
+    assert_true(json_number_value(json_object_get(spend, "budget_usd")) == 25);
+    assert_true(json_is_true(json_object_get(spend, "exhausted")));
+    assert_string_equal(json_string_value(json_object_get(spend, "day_ends_at")), "2025-03-16T00:00:00.000Z");
+    const json_t *missed = json_object_get(root, "journeys_missed");
+    assert_int_equal(json_integer_value(json_object_get(missed, "total")), 9);
+    const json_t *list = json_array_get(json_object_get(missed, "lists"), 0);
+    assert_string_equal(json_string_value(json_object_get(list, "list_number")), "+18005550100");
+    assert_int_equal(json_integer_value(json_object_get(list, "count")), 7);
+    const json_t *not_found = json_object_get(root, "list_not_found");
+    assert_int_equal(json_integer_value(json_object_get(not_found, "total")), 43);
+    assert_int_equal(json_integer_value(json_object_get(not_found, "other")), 3);
+    assert_int_equal(json_array_size(json_object_get(not_found, "lists")), 1);
     gate = json_array_get(json_object_get(root, "gates"), 2);
     assert_string_equal(json_string_value(json_object_get(gate, "route")), "ledger");
     assert_true(json_is_null(json_object_get(gate, "closed_since")));
@@ -237,6 +254,8 @@ static void test_status(void **state)
     assert_string_equal(json_string_value(json_object_get(server, "why")), "caf?: \"no\"\nroute");
     assert_int_equal(json_integer_value(json_object_get(json_object_get(root, "counters"), "accepted")),
                      12000);
+    const json_t *cost = json_object_get(json_object_get(root, "counters"), "validation_cost_usd");
+    assert_true(json_number_value(cost) == 12.003);
     json_decref(root);
 }
 
@@ -254,6 +273,8 @@ static void test_status_of_nothing(void **state)
     assert_non_null(root);
     assert_true(json_is_null(json_object_get(root, "oldest_unfinished")));
     assert_true(json_is_null(json_object_get(root, "backlog")));
+    assert_true(json_is_null(json_object_get(root, "spend")));
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(root, "journeys_missed"), "total")), 0);
     json_decref(root);
     buf_fini(&out);
 }

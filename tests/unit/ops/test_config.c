@@ -1,43 +1,8 @@
 /* The configuration: every complaint with its line, what is taken, who wins, and that no secret is ever told.
  */
-#include "support.h"
+#include "loading.h"
 
 #include "config_keys.h"
-
-#include "signup/ops/config.h"
-
-#include <sysexits.h>
-
-static char complaints[1 << 16];
-
-static const char *refuse_reset(const char *name)
-{
-    return strcmp(name, "auto.offset.reset") == 0 ? "belongs to the worker; use kafka.start" : NULL;
-}
-
-static int load_full(const char *yaml, size_t len, const char *const *environment, unsigned needs,
-                     struct config **out)
-{
-    memset(complaints, 0, sizeof complaints);
-    FILE *file = fmemopen(complaints, sizeof complaints - 1, "w");
-    assert_non_null(file);
-    const struct config_request request = {
-        .environment = environment, .needs = needs, .property_refused = refuse_reset, .complaints = file};
-    int code = yaml ? config_load_buffer("c.yaml", yaml, len, &request, out) : config_load(&request, out);
-    assert_int_equal(fclose(file), 0);
-    assert_true((code == 0) == (*out != NULL));
-    assert_true((code == 0) == (complaints[0] == '\0'));
-    return code;
-}
-
-static struct config *load_good(const char *yaml, const char *const *environment)
-{
-    struct config *config;
-    int code = load_full(yaml, yaml ? strlen(yaml) : 0, environment, 0, &config);
-    if (code)
-        fail_msg("refused: %s\n%s", yaml ? yaml : "(no file)", complaints);
-    return config;
-}
 
 /* ------------------------------------------------------------------ what is refused, and where */
 
@@ -226,18 +191,6 @@ static const struct {
      "c.yaml:4: kafka.password_file: is given beside kafka."},
     {"contacts_api:\n  key: a b\n", "c.yaml:2: contacts_api.key: the value holds a blank"},
 };
-
-/* True when a line of the complaints begins so. */
-static bool complained(const char *beginning)
-{
-    const char *at = complaints;
-    while ((at = strstr(at, beginning)) != NULL) {
-        if (at == complaints || at[-1] == '\n')
-            return true;
-        at++;
-    }
-    return false;
-}
 
 static void test_refused(void **state)
 {
@@ -626,17 +579,6 @@ static void test_too_large(void **state)
     free(bytes);
 }
 
-static char *printed(const struct config *config)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    assert_non_null(out);
-    config_print(config, out);
-    assert_int_equal(fclose(out), 0);
-    return text;
-}
-
 /* One word stands for every secret, in every place a secret can be; it is in no output, also when it is
  * refused. */
 static void test_no_secret_is_told(void **state)
@@ -796,8 +738,9 @@ static void test_example_is_the_defaults(void **state)
     assert_string_equal(one, other);
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
         char line[64];
-        (void)snprintf(line, sizeof line,
-                       "%s:", config_keys[i].name[0] ? config_keys[i].name : config_keys[i].path);
+        const char *name = config_keys[i].name[0] ? config_keys[i].name : config_keys[i].path;
+        const char *dot = strchr(name, '.');
+        (void)snprintf(line, sizeof line, "%s:", dot ? dot + 1 : name);
         if (!strstr(example, line))
             fail_msg("the example lacks %s", config_keys[i].path);
     }

@@ -105,6 +105,19 @@ static void test_figures(void **state)
         "signup_gate_open{route=\"validate\"} 0",
         "signup_gate_open{route=\"dead_letter\"} 1",
         "signup_gate_closed_seconds{route=\"validate\"} 60",
+        "signup_gate_open{route=\"outcomes\"} 1",
+        "signup_validating 6",
+        "signup_validation_cost_usd_total 12.003",
+        "signup_validation_spent_today_usd 24.999",
+        "signup_validation_budget_usd 25",
+        "signup_validation_budget_exhausted 1",
+        "signup_validation_day_ends_seconds 34199.75",
+        "# TYPE signup_journeys_missed_total counter",
+        "signup_journeys_missed_total{list=\"+18005550100\"} 7",
+        "signup_journeys_missed_total{list=\"+18005550101\"} 2",
+        "signup_journeys_missed_total{list=\"other\"} 0",
+        "signup_list_not_found_total{list=\"+18005550199\"} 40",
+        "signup_list_not_found_total{list=\"other\"} 3",
         "signup_gate_limit{route=\"upsert\"} 16",
         "signup_gate_limit_max{route=\"upsert\"} 256",
         "signup_deliveries_taken_up 3",
@@ -186,7 +199,26 @@ static void test_unknown_backlog(void **state)
     buf_fini(&out);
 }
 
-/* Every counter of the pipeline is on the page. */
+/* What the ledger has not said is not on the page, and no budget is no figure. */
+static void test_spend(void **state)
+{
+    (void)state;
+    struct ops_snapshot snapshot;
+    struct buf out;
+    sample_fill(NULL, &snapshot);
+    snapshot.status.spend.budget = BUDGET_NONE;
+    render(&out, &snapshot);
+    assert_non_null(strstr(out.data, "\nsignup_validation_spent_today_usd 24.999\n"));
+    assert_null(strstr(out.data, "signup_validation_budget"));
+    buf_fini(&out);
+    snapshot.status.spend.known = false;
+    render(&out, &snapshot);
+    assert_null(strstr(out.data, "signup_validation_spent"));
+    assert_null(strstr(out.data, "signup_validation_budget"));
+    buf_fini(&out);
+}
+
+/* Every counter of the pipeline is on the page; money as dollars, missed journeys by list. */
 static void test_every_counter(void **state)
 {
     (void)state;
@@ -194,9 +226,14 @@ static void test_every_counter(void **state)
     struct buf out;
     sample_fill(NULL, &snapshot);
     render(&out, &snapshot);
-#define X(name, help) assert_non_null(strstr(out.data, "\nsignup_" #name "_total "));
+    size_t others = 0;
+#define X(name, help) others += strstr(out.data, "\nsignup_" #name "_total ") == NULL;
     PIPELINE_COUNTERS(X)
 #undef X
+    assert_int_equal(others, 2);
+    assert_non_null(strstr(out.data, "\nsignup_validation_cost_usd_total 12.003\n"));
+    assert_non_null(strstr(out.data, "\nsignup_journeys_missed_total{"));
+    assert_null(strstr(out.data, "signup_validation_cost_total"));
     buf_fini(&out);
 }
 
@@ -285,6 +322,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_promtool_accepts),
         cmocka_unit_test(test_figures),
+        cmocka_unit_test(test_spend),
         cmocka_unit_test(test_every_counter),
         cmocka_unit_test(test_alarm_for_letters),
         cmocka_unit_test(test_unknown_backlog),
