@@ -15,6 +15,8 @@
 #define ARENA_BYTES ((size_t)4 << 20)
 #define YEAR_9999_END_S INT64_C(253402300799)
 #define DIGITS_SHOWN_MAX 6 /* a run of seven or more reads like a phone number */
+#define COST_MAX 10000000  /* 10 USD */
+#define PHONE "+13125550123" /* that is asked for */
 
 static int status_read(struct slice line)
 {
@@ -104,7 +106,9 @@ static void check_warnings(const struct signup *signup)
 {
     size_t count = 0;
     for (const struct warning *w = signup->warnings; w; w = w->next, count++) {
-        REQUIRE(w->code.len > 0 && w->message.len < TEXT_CLEAN_BYTES);
+        REQUIRE(w->message.len < TEXT_CLEAN_BYTES);
+        REQUIRE(w->source == WARNING_API ? slice_is(w->code, "journeys_not_used") || slice_is(w->code, "api_warning")
+                                         : slice_is(w->code, "reply_field_unreadable"));
         check_text(w->message);
     }
     REQUIRE(count <= RESPONSE_WARNINGS_MAX + 6); /* the API's, and one for each part that can be wrong */
@@ -142,7 +146,7 @@ static void check_reply(const json_t *root, const struct upsert_reply *reply, bo
 {
     if (!success) {
         REQUIRE(!slice_present(reply->contact_id) && !slice_present(reply->list_contact_id));
-        REQUIRE(!slice_present(reply->validation) && reply->journeys_enrolled == 0);
+        REQUIRE(!slice_present(reply->validation) && reply->journeys_enrolled == 0 && reply->validation_cost == 0);
         REQUIRE(!reply->is_new_contact && !reply->is_new_list_contact);
         return;
     }
@@ -153,6 +157,8 @@ static void check_reply(const json_t *root, const struct upsert_reply *reply, bo
     REQUIRE(reply->journeys_enrolled >= 0);
     REQUIRE(!reply->journeys_enrolled ||
             reply->journeys_enrolled == json_integer_value(json_object_get(root, "journeys_enrolled")));
+    REQUIRE(reply->validation_cost >= 0 && reply->validation_cost <= COST_MAX);
+    REQUIRE(!reply->validation_cost || json_is_object(json_object_get(root, "validation")));
     if (slice_present(reply->validation)) {
         json_t *copy = json_loadb(reply->validation.ptr, reply->validation.len, JSON_REJECT_DUPLICATES, NULL);
         REQUIRE(json_is_object(copy) && json_equal(copy, json_object_get(root, "validation")));
@@ -181,13 +187,13 @@ static void check_upsert(const struct answer *answer, const json_t *root, size_t
 static void check_read(const struct answer *answer, const json_t *root)
 {
     struct arena arena;
-    struct read_call call = {.phone_number = SLICE_LITERAL("+13125550123"), .list_number = SLICE_LITERAL("+18335550100")};
+    struct read_call call = {.phone_number = SLICE_LITERAL(PHONE), .list_number = SLICE_LITERAL("+18335550100")};
     arena_init(&arena, ARENA_BYTES);
     call.arena = &arena;
     response_read_contact(answer, &call);
     bool success = answer->status >= 200 && answer->status <= 299;
     const char *phone = json_string_value(json_object_get(root, "phone_number"));
-    REQUIRE(!call.found || (success && phone && strcmp(phone, "+13125550123") == 0));
+    REQUIRE(!call.found || (success && phone && strcmp(phone, PHONE) == 0));
     REQUIRE(!call.on_list || call.found);
     REQUIRE(!call.active || call.on_list);
     REQUIRE(!slice_present(call.signup_date) || (call.on_list && call.signup_date.len <= 40));
@@ -197,6 +203,127 @@ static void check_read(const struct answer *answer, const json_t *root)
     bool not_found = answer->status == 404 && strcmp(call.outcome.code, "not_found") == 0;
     REQUIRE((call.outcome.cls == OUTCOME_ACCEPTED) == (call.found || not_found));
     check_text(slice_from_str(call.outcome.message));
+    arena_fini(&arena);
+}
+
+/* ------------------------------------------------------------------ validations */
+
+static bool is_believable(const struct answer *answer, const json_t *root)
+{
+    const json_t *phone = json_object_get(root, "phone");
+    const char *disposition = json_string_value(json_object_get(root, "disposition"));
+    if (answer->status < 200 || answer->status > 299 || !disposition)
+        return false;
+    size_t len = strlen(disposition);
+    size_t digits = 0;
+    for (size_t i = 0; i < len; i++)
+        digits += strchr("0123456789", disposition[i]) != NULL;
+    bool word = len >= 1 && len <= 40 && digits <= DIGITS_SHOWN_MAX &&
+                strspn(disposition, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_- ") == len;
+    return word && (!phone || json_is_null(phone) || (json_is_string(phone) && strcmp(json_string_value(phone), PHONE) == 0));
+}
+
+static void validation_read(const struct answer *answer, struct arena *arena, struct validate_call *call)
+{
+    *call = (struct validate_call){.phone_number = SLICE_LITERAL(PHONE), .arena = arena, .cost = -1};
+    response_read_validation(answer, call);
+}
+
+/* Nothing is in it that was not said, or is not documented; the cost alone may be rounded, to a millionth. */
+static void check_fields(const json_t *root, const struct validate_call *call)
+{
+    static const char *const documented[] = {"phone", "valid", "line_type", "carrier", "carrier_raw", "ported", "country",
+                                             "state", "city", "on_dnc", "disposition", "cost", "cached"};
+    json_t *copy = json_loadb(call->validation.ptr, call->validation.len, JSON_REJECT_DUPLICATES, NULL);
+    const char *name;
+    json_t *value;
+    size_t last = 0;
+    REQUIRE(json_is_object(copy));
+    json_object_foreach(copy, name, value) {
+        size_t i = 0;
+        while (i < sizeof documented / sizeof documented[0] && strcmp(documented[i], name) != 0)
+            i++;
+        REQUIRE(i < sizeof documented / sizeof documented[0] && i >= last);
+        last = i;
+        const json_t *said = json_object_get(root, name);
+        double off = json_number_value(value) - json_number_value(said);
+        REQUIRE(strcmp(name, "cost") == 0 ? off < 0.6e-6 && off > -0.6e-6 : json_equal(value, said));
+    }
+    REQUIRE(json_object_get(copy, "cost") || call->cost == 0);
+    json_decref(copy);
+}
+
+/* What is written reads back as what was read, and is written the same again. */
+static void check_written_again(const struct validate_call *call)
+{
+    const struct answer again = {.status = 200, .body = call->validation};
+    struct arena arena;
+    struct validate_call second;
+    arena_init(&arena, ARENA_BYTES);
+    validation_read(&again, &arena, &second);
+    REQUIRE(second.outcome.cls == OUTCOME_ACCEPTED && second.cost == call->cost);
+    REQUIRE(slice_equal(second.validation, call->validation) && slice_equal(second.disposition, call->disposition));
+    arena_fini(&arena);
+}
+
+static void check_validation(const struct answer *answer, const json_t *root, size_t arena_bytes)
+{
+    struct arena arena;
+    struct validate_call call;
+    bool success = is_believable(answer, root);
+    arena_init(&arena, arena_bytes);
+    validation_read(answer, &arena, &call);
+    bool no_room = success && call.outcome.cls == OUTCOME_TRANSPORT;
+    REQUIRE(!no_room || arena_bytes < ARENA_BYTES);
+    if (no_room)
+        REQUIRE(call.outcome.maybe_sent && strcmp(call.outcome.code, "client_failed") == 0);
+    else
+        check_outcome(answer, strcmp(call.outcome.code, "wrong_phone") == 0 ? NULL : root, &call.outcome, success);
+    bool taken = success && !no_room;
+    REQUIRE(slice_present(call.validation) == taken && slice_present(call.disposition) == taken);
+    REQUIRE(call.cost >= 0 && call.cost <= (taken ? COST_MAX : 0));
+    if (taken) {
+        check_text(call.disposition);
+        check_fields(root, &call);
+        check_written_again(&call);
+    }
+    arena_fini(&arena);
+}
+
+/* ------------------------------------------------------------------ whole contacts */
+
+static bool is_contact(const struct answer *answer, const json_t *root)
+{
+    const char *phone = json_string_value(json_object_get(root, "phone_number"));
+    const json_t *lists = json_object_get(root, "lists");
+    for (size_t i = 0; i < json_array_size(lists); i++) {
+        const json_t *list = json_array_get(lists, i);
+        if (!json_is_string(json_object_get(list, "list_number")) || !json_is_boolean(json_object_get(list, "active")))
+            return false;
+    }
+    return answer->status >= 200 && answer->status <= 299 && phone && strcmp(phone, PHONE) == 0 && json_is_array(lists);
+}
+
+static void check_look_up(const struct answer *answer, const json_t *root)
+{
+    struct arena arena;
+    struct contacts_look_up_op op = {.phone_number = SLICE_LITERAL(PHONE), .arena = &arena};
+    struct contacts_look_up_op again = op;
+    arena_init(&arena, ARENA_BYTES);
+    response_look_up(answer, &op);
+    bool not_found = answer->status == 404 && strcmp(op.outcome.code, "not_found") == 0;
+    REQUIRE(op.found == is_contact(answer, root) && op.found == slice_present(op.contact));
+    REQUIRE((op.outcome.cls == OUTCOME_ACCEPTED) == (op.found || not_found));
+    REQUIRE(!op.outcome.maybe_sent);
+    check_text(slice_from_str(op.outcome.message));
+    if (op.found) {
+        const struct answer written = {.status = 200, .body = op.contact};
+        json_t *copy = json_loadb(op.contact.ptr, op.contact.len, JSON_REJECT_DUPLICATES, NULL);
+        REQUIRE(json_array_size(json_object_get(copy, "lists")) == json_array_size(json_object_get(root, "lists")));
+        json_decref(copy);
+        response_look_up(&written, &again);
+        REQUIRE(again.found && slice_equal(again.contact, op.contact));
+    }
     arena_fini(&arena);
 }
 
@@ -267,6 +394,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_upsert(&answer, root, size % 7 * 64, &small); /* memory that runs out changes no outcome */
     check_same(&outcome, &small);
     check_read(&answer, root);
+    check_validation(&answer, root, ARENA_BYTES);
+    check_validation(&answer, root, size % 7 * 64);
+    check_look_up(&answer, root);
     response_read_error(&answer, "disbelieved", &refused);
     check_outcome(&answer, root, &refused, false);
     REQUIRE(!response_has_array(&answer, "contacts") || json_is_array(json_object_get(root, "contacts")));

@@ -18,6 +18,11 @@
     X(migrate, "create the ledger's schema or bring it up to date")                                                    \
     X(load, "publish the events of an NDJSON file to the topic")                                                       \
     X(replay, "bring dead events back: the running workers take them up again")                                        \
+    X(consent, "print the evidence of a contact's consent")                                                            \
+    X(forget, "erase a person from the ledger, but for the proof that it was done")                                    \
+    X(validate, "ask the API what kind of phones these are")                                                           \
+    X(contact, "show what the API knows about one contact")                                                            \
+    X(explain, "show how one payload becomes a request, step by step, without calling anybody")                        \
     X(config, "print the configuration in force, or the reference of all keys")
 
 #define X(name, line) int command_##name(int argc, char **argv);

@@ -69,26 +69,42 @@ void signup_write_body(const struct signup *signup, bool guarded, struct buf *ou
     buf_append_char(out, '}');
 }
 
-void body_build(struct reader *reader)
+/* The whole body in reader->text; gives the bytes before the date. */
+static size_t write_body(struct reader *reader)
+{
+    struct buf *text = &reader->text;
+    buf_reset(text);
+    append_content(reader->out, false, text);
+    size_t content_bytes = text->len;
+    append_date(reader->out, text);
+    buf_append_char(text, '}');
+    return content_bytes;
+}
+
+void body_build(struct reader *reader, struct custom_fields *fields)
 {
     struct signup *out = reader->out;
-    struct buf *text = &reader->text;
+    const struct buf *text = &reader->text;
     assert(out->death == DEATH_NONE);
-    buf_reset(text);
-    append_content(out, false, text);
-    size_t content_bytes = text->len;
-    append_date(out, text);
-    buf_append_char(text, '}');
-    if (buf_ok(text) && text->len > CONTACT_BYTES_MAX) {
+    size_t content_bytes = write_body(reader);
+    size_t bytes = text->len;
+    if (buf_ok(text) && bytes > CONTACT_BYTES_MAX && reader->rules->overflow == EVENT_OVERFLOW_DROP_LARGEST &&
+        custom_fields_drop_largest(reader, fields, bytes - CONTACT_BYTES_MAX)) {
+        content_bytes = write_body(reader);
+        assert(!buf_ok(text) || reader->full || text->len <= CONTACT_BYTES_MAX);
+    } else if (buf_ok(text) && bytes > CONTACT_BYTES_MAX) {
         reader_die(reader, DEATH_PAYLOAD_TOO_LARGE,
                    "The contact has %zu bytes as sent to the API, which takes 4,000. Send fewer or shorter "
                    "custom_fields, or a shorter url.",
-                   text->len);
+                   bytes);
         return;
     }
     out->body = reader_keep_text(reader);
     if (!slice_present(out->body))
         return;
+    reader_note(reader, "request", "", out->body, "POST /v2/contacts");
+    /* What the API is told, and the evidence. Not `attribution`: the ledger keeps it of whatever event came first, and a repetition
+     * whose page was reached by another click has told the API the same (the two ad_network fields, which are in the body). */
     const struct slice parts[] = {
         {out->body.ptr, out->signup_date_from_event ? out->body.len : content_bytes},
         SLICE_LITERAL("\n"), /* which no JSON text of ours holds */

@@ -2,12 +2,14 @@
 #include "date.h"
 
 #include "clean.h"
+#include "date_parts.h"
 
 #include <math.h>
 
 #define SECONDS_MIN INT64_C(-62135596800) /* 0001-01-01T00:00:00Z */
 #define SECONDS_MAX INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
 #define MILLISECONDS_FROM INT64_C(100000000000)
+#define DAY_S INT64_C(86400)
 
 static bool from_seconds(int64_t seconds, wall_us_t *out)
 {
@@ -36,154 +38,151 @@ bool date_from_real(double epoch, wall_us_t *out)
     return date_from_integer((int64_t)epoch, out);
 }
 
-/* Reads forward; every take is all or nothing. */
-struct cursor {
-    const char *at;
-    const char *end;
-};
-
-static bool is_digit(char c)
+/* A fraction of a unit of `unit_seconds`, after a dot or a comma, in whole seconds; 0 where there is none. False: a dot or comma
+ * without digits. */
+static bool take_fraction(struct cursor *c, int64_t unit_seconds, int64_t *seconds)
 {
-    return c >= '0' && c <= '9';
-}
-
-static bool next_is_digit(const struct cursor *c)
-{
-    return c->at < c->end && is_digit(*c->at);
-}
-
-static bool take_char(struct cursor *c, char wanted)
-{
-    if (c->at == c->end || *c->at != wanted)
-        return false;
-    c->at++;
-    return true;
-}
-
-static bool take_digits(struct cursor *c, int count, int *out)
-{
-    if (c->end - c->at < count)
-        return false;
-    int value = 0;
-    for (int i = 0; i < count; i++) {
-        if (!is_digit(c->at[i]))
-            return false;
-        value = value * 10 + (c->at[i] - '0');
-    }
-    c->at += count;
-    *out = value;
-    return true;
-}
-
-/* A fraction of the last unit: a dot or a comma and at least one digit, cut. True where there is none. */
-static bool skip_fraction(struct cursor *c)
-{
-    if (!take_char(c, '.') && !take_char(c, ','))
+    int64_t value = 0;
+    int64_t scale = 1;
+    *seconds = 0;
+    if (!cursor_take_char(c, '.') && !cursor_take_char(c, ','))
         return true;
-    if (!next_is_digit(c))
+    if (!cursor_digit(c))
         return false;
-    while (next_is_digit(c))
-        c->at++;
-    return true;
-}
-
-static int days_in_month(int year, int month)
-{
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    return month == 2 && leap ? 29 : days[month - 1];
-}
-
-/* Days since 1970-01-01 in the Gregorian calendar: years are counted from March, so that the leap day is
- * the last of its year. */
-static int64_t days_since_epoch(int year, int month, int day)
-{
-    int64_t march_year = month > 2 ? year : year - 1;
-    int64_t march_month = month > 2 ? month - 3 : month + 9;
-    int64_t leap_days = march_year / 4 - march_year / 100 + march_year / 400;
-    return march_year * 365 + leap_days + (153 * march_month + 2) / 5 + day - 1 - 719468;
-}
-
-/* YYYY-MM-DD or YYYYMMDD. */
-static bool take_date(struct cursor *c, int64_t *days)
-{
-    int year;
-    int month;
-    int day;
-    if (!take_digits(c, 4, &year))
-        return false;
-    bool extended = take_char(c, '-');
-    if (!take_digits(c, 2, &month) || (extended && !take_char(c, '-')) || !take_digits(c, 2, &day))
-        return false;
-    if (year < 1 || month < 1 || month > 12 || day < 1 || day > days_in_month(year, month))
-        return false;
-    *days = days_since_epoch(year, month, day);
-    return true;
-}
-
-/* hh, hh:mm, hh:mm:ss, hhmm or hhmmss, the seconds with a fraction. */
-static bool take_time(struct cursor *c, int64_t *seconds)
-{
-    int hour;
-    int minute = 0;
-    int second = 0;
-    if (!take_digits(c, 2, &hour))
-        return false;
-    bool extended = take_char(c, ':');
-    if (extended || next_is_digit(c)) {
-        if (!take_digits(c, 2, &minute))
-            return false;
-        if (extended ? take_char(c, ':') : next_is_digit(c)) {
-            if (!take_digits(c, 2, &second) || !skip_fraction(c))
-                return false;
+    for (; cursor_digit(c); c->at++) {
+        if (scale < INT64_C(1000000000)) { /* what is beyond is no second of any unit */
+            value = value * 10 + (*c->at - '0');
+            scale *= 10;
         }
     }
-    if (hour > 23 || minute > 59 || second > 60)
-        return false;
-    *seconds = hour * 3600 + minute * 60 + second;
-    /* A leap second ends an hour of UTC, and some zones lie half an hour off. */
-    return second < 60 || minute == 59 || minute == 29;
-}
-
-/* Z, z, ±hh, ±hhmm, ±hh:mm, each also after a blank; nothing at all is UTC. */
-static bool take_zone(struct cursor *c, int64_t *offset_seconds)
-{
-    *offset_seconds = 0;
-    if (c->at == c->end)
-        return true;
-    take_char(c, ' ');
-    if (take_char(c, 'Z') || take_char(c, 'z'))
-        return true;
-    bool west = take_char(c, '-');
-    if (!west && !take_char(c, '+'))
-        return false;
-    int hours;
-    int minutes = 0;
-    if (!take_digits(c, 2, &hours))
-        return false;
-    if ((take_char(c, ':') || next_is_digit(c)) && !take_digits(c, 2, &minutes))
-        return false;
-    if (hours > 23 || minutes > 59)
-        return false;
-    int seconds = hours * 3600 + minutes * 60;
-    *offset_seconds = west ? -seconds : seconds;
+    *seconds = value * unit_seconds / scale;
     return true;
 }
 
 /* [-]digits[.digits] is an epoch; `numeric` says whether the text has that shape. */
 static bool take_epoch(struct cursor c, bool *numeric, wall_us_t *out)
 {
-    bool negative = take_char(&c, '-');
+    int64_t fraction;
+    bool negative = cursor_take_char(&c, '-');
     const char *first = c.at;
     int64_t value = 0;
-    while (next_is_digit(&c)) {
+    while (cursor_digit(&c)) {
         if (value < INT64_MAX / 100)
             value = value * 10 + (*c.at - '0'); /* longer ones are far beyond the last year anyway */
         c.at++;
     }
     const char *whole_end = c.at;
-    *numeric = whole_end > first && (c.at == c.end || (*c.at == '.' && skip_fraction(&c) && c.at == c.end));
+    *numeric = whole_end > first &&
+               (cursor_done(&c) || (*c.at == '.' && take_fraction(&c, 1, &fraction) && cursor_done(&c)));
     return *numeric && date_from_integer(negative ? -value : value, out);
+}
+
+/* Www-D, WwwD */
+static bool take_week(struct cursor *c, int year, bool extended, int64_t *days)
+{
+    int week;
+    int weekday;
+    if (!cursor_take_digits(c, 2, &week) || (extended && !cursor_take_char(c, '-')) ||
+        !cursor_take_digits(c, 1, &weekday))
+        return false;
+    return date_of_week(year, week, weekday, days);
+}
+
+/* YYYY-MM-DD, YYYY-Www-D, YYYY-DDD, and the same without hyphens. A month or a week alone is no day. */
+static bool take_date(struct cursor *c, int64_t *days)
+{
+    int year;
+    int first;
+    int day;
+    if (!cursor_take_digits(c, 4, &year))
+        return false;
+    bool extended = cursor_take_char(c, '-');
+    if (cursor_take_word(c, "W"))
+        return take_week(c, year, extended, days);
+    int digits = cursor_digits(c);
+    if (digits == 3 && cursor_take_digits(c, 3, &day))
+        return date_of_year(year, day, days);
+    if (digits != (extended ? 2 : 4) || !cursor_take_digits(c, 2, &first) || (extended && !cursor_take_char(c, '-')) ||
+        !cursor_take_digits(c, 2, &day))
+        return false;
+    return date_of_calendar(year, first, day, days);
+}
+
+/* A time of the day. */
+struct day_time {
+    int64_t seconds;
+    int minute;
+    bool leap_second;
+};
+
+/* hh, hh:mm, hh:mm:ss, hhmm or hhmmss, the last unit with a fraction. */
+static bool take_time(struct cursor *c, struct day_time *out)
+{
+    int hour;
+    int minute = 0;
+    int second = 0;
+    int64_t unit_seconds = 3600;
+    int64_t fraction;
+    if (!cursor_take_digits(c, 2, &hour))
+        return false;
+    bool extended = cursor_take_char(c, ':');
+    if (extended || cursor_digit(c)) {
+        unit_seconds = 60;
+        if (!cursor_take_digits(c, 2, &minute))
+            return false;
+        if (extended ? cursor_take_char(c, ':') : cursor_digit(c)) {
+            unit_seconds = 1;
+            if (!cursor_take_digits(c, 2, &second))
+                return false;
+        }
+    }
+    if (!take_fraction(c, unit_seconds, &fraction) || hour > 24 || minute > 59 || second > 60)
+        return false;
+    *out = (struct day_time){hour * 3600 + minute * 60 + second + fraction, minute, second == 60};
+    return hour < 24 || out->seconds == DAY_S; /* 24:00 is the end of the day and nothing more */
+}
+
+/* "[Europe/Rome]" (RFC 9557). The offset has said it already; one that insists ("!") is beyond us. */
+static bool take_zone_name(struct cursor *c)
+{
+    if (!cursor_take_char(c, '['))
+        return true;
+    while (!cursor_done(c) && *c->at != ']' && *c->at != '[' && *c->at != '!')
+        c->at++;
+    return cursor_take_char(c, ']');
+}
+
+/* Nothing at all is UTC. An offset of zero may be followed by its name, as Go prints it: "+0000 UTC". */
+static bool take_zone(struct cursor *c, int64_t *offset_seconds)
+{
+    *offset_seconds = 0;
+    if (cursor_done(c))
+        return true;
+    cursor_take_char(c, ' ');
+    bool named = date_take_utc(c);
+    if (!named && !date_take_offset(c, offset_seconds))
+        return false;
+    struct cursor after = *c;
+    if (!named && *offset_seconds == 0 && cursor_take_char(&after, ' ') && date_take_utc(&after))
+        *c = after;
+    return take_zone_name(c);
+}
+
+static bool take_iso(struct cursor c, int64_t *seconds)
+{
+    int64_t days;
+    int64_t offset_seconds = 0;
+    struct day_time time = {0};
+    if (!take_date(&c, &days))
+        return false;
+    if (cursor_take_char(&c, 'T') || cursor_take_char(&c, 't') || cursor_take_char(&c, ' ')) {
+        if (!take_time(&c, &time) || !take_zone(&c, &offset_seconds))
+            return false;
+    }
+    if (time.leap_second && !date_leap_second(time.minute, offset_seconds))
+        return false;
+    *seconds = days * DAY_S + time.seconds - offset_seconds;
+    return cursor_done(&c);
 }
 
 bool date_from_text(struct slice text, wall_us_t *out)
@@ -191,17 +190,9 @@ bool date_from_text(struct slice text, wall_us_t *out)
     text = clean_blanks(text);
     struct cursor c = {text.ptr, text.ptr + text.len};
     bool numeric;
+    int64_t seconds;
     bool read = take_epoch(c, &numeric, out);
     if (numeric)
         return read;
-    int64_t days;
-    int64_t seconds = 0;
-    int64_t offset_seconds = 0;
-    if (!take_date(&c, &days))
-        return false;
-    if (take_char(&c, 'T') || take_char(&c, 't') || take_char(&c, ' ')) {
-        if (!take_time(&c, &seconds) || !take_zone(&c, &offset_seconds))
-            return false;
-    }
-    return c.at == c.end && from_seconds(days * 86400 + seconds - offset_seconds, out);
+    return (take_iso(c, &seconds) || date_mail(c, &seconds)) && from_seconds(seconds, out);
 }

@@ -1,6 +1,10 @@
 /* Bytes to JSON: size, byte order mark, blanks, strict parsing, and messages that never quote the payload. */
 #include "decode.h"
 
+#include "shape.h"
+
+#include <stdio.h>
+
 static struct slice skip_bom(struct slice bytes)
 {
     if (bytes.len >= 3 && memcmp(bytes.ptr, "\xEF\xBB\xBF", 3) == 0)
@@ -56,22 +60,20 @@ static void die_malformed(struct reader *reader, const json_error_t *error)
                error->line, error->column, fault_str(code));
 }
 
-json_t *decode_event(struct reader *reader)
+static void die_empty(struct reader *reader)
 {
-    struct slice value = reader->record->value;
-    if (value.len > EVENT_BYTES_MAX) {
-        reader_die(reader, DEATH_EVENT_TOO_LARGE,
-                   "The event is larger than 256 KiB (262,144 bytes), the most that one may have. "
-                   "Send less in it.");
-        return NULL;
-    }
-    value = skip_bom(value);
-    if (all_blank(value)) {
-        reader_die(reader, DEATH_EMPTY_EVENT, "The record has no value. Send the signup as a JSON object.");
+    reader_die(reader, DEATH_EMPTY_EVENT, "The record has no value. Send the signup as a JSON object.");
+}
+
+json_t *decode_json(struct reader *reader, struct slice bytes)
+{
+    bytes = skip_bom(bytes);
+    if (all_blank(bytes)) {
+        die_empty(reader);
         return NULL;
     }
     json_error_t error;
-    json_t *root = json_loadb(value.ptr, value.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    json_t *root = json_loadb(bytes.ptr, bytes.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!root) {
         die_malformed(reader, &error);
         return NULL;
@@ -84,4 +86,32 @@ json_t *decode_event(struct reader *reader)
         return NULL;
     }
     return root;
+}
+
+static void note_bytes(const struct reader *reader)
+{
+    char text[64];
+    if (!reader->trace)
+        return;
+    size_t headers = reader->record->header_count;
+    snprintf(text, sizeof text, "%zu bytes, %zu header%s", reader->record->value.len, headers,
+             headers == 1 ? "" : "s");
+    reader_note(reader, "bytes", "", slice_from_str(text), "the record");
+}
+
+json_t *decode_event(struct reader *reader)
+{
+    struct slice value = reader->record->value;
+    note_bytes(reader);
+    if (value.len > EVENT_BYTES_MAX) {
+        reader_die(reader, DEATH_EVENT_TOO_LARGE,
+                   "The event is larger than 256 KiB (262,144 bytes), the most that one may have. Send less "
+                   "in it.");
+        return NULL;
+    }
+    if (all_blank(skip_bom(value))) { /* whatever the topic's profile */
+        die_empty(reader);
+        return NULL;
+    }
+    return shape_decode(reader, value);
 }

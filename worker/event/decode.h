@@ -4,8 +4,11 @@
 
 #include "reader.h"
 
-/* The event's object, in scratch memory (between scratch_begin() and scratch_end()), or NULL after
- * reader_die(). */
+/* The event's object as the profile of its topic reads it, in scratch memory (between scratch_begin() and
+ * scratch_end()), or NULL after reader_die(). */
 json_t *decode_event(struct reader *reader);
+
+/* Bytes that are to be one JSON object, likewise. */
+json_t *decode_json(struct reader *reader, struct slice bytes);
 
 #endif

@@ -2,10 +2,10 @@
 #include "expression.h"
 
 #include "canonical.h"
+#include "expression_text.h"
 #include "pointer.h"
 #include "scratch.h"
 #include "signup/base/log.h"
-#include "text.h"
 
 #include <assert.h>
 
@@ -46,7 +46,8 @@ static json_t *take_text(struct reader *reader)
     return reader_own(reader, json_stringn_nocheck(text.ptr, text.len));
 }
 
-static json_t *constant_value(struct reader *reader, const struct event_constant *constant, struct buf *origin)
+static json_t *constant_value(struct reader *reader, const struct event_constant *constant,
+                              struct buf *origin)
 {
     json_t *value = NULL;
     switch (constant->kind) {
@@ -79,21 +80,29 @@ static json_t *envelope_attribute(const struct reader *reader, struct slice name
     return json_is_null(value) ? NULL : value;
 }
 
+/* The last header of that name. */
+static struct slice header_value(const struct record *record, struct slice name)
+{
+    for (size_t i = record->header_count; i > 0; i--) {
+        if (slice_equal(record->headers[i - 1].name, name))
+            return record->headers[i - 1].value;
+    }
+    return SLICE_ABSENT;
+}
+
 json_t *expression_header(struct reader *reader, struct slice name)
 {
-    const struct record *record = reader->record;
-    size_t i = record->header_count;
-    while (i > 0 && !slice_equal(record->headers[i - 1].name, name))
-        i--;
-    if (!i)
-        return envelope_attribute(reader, name);
-    struct slice value = record->headers[i - 1].value;
+    json_t *attribute = envelope_attribute(reader, name);
+    if (attribute)
+        return attribute;
+    struct slice value = header_value(reader->record, name);
     if (!slice_present(value))
         return NULL;
     if (!text_is_utf8(value)) {
         char shown[NAME_SHOWN_BYTES];
         text_mask_phones(name, shown, sizeof shown);
-        reader_warn(reader, SIGNUP_WARNING_FIELD, "the header %s was dropped: it is not text in UTF-8", shown);
+        reader_warn(reader, SIGNUP_WARNING_FIELD, "the header %s was dropped: it is not text in UTF-8",
+                    shown);
         return NULL;
     }
     return reader_own(reader, json_stringn_nocheck(value.ptr, value.len));
@@ -118,15 +127,12 @@ static json_t *joined(struct reader *reader, json_t *const *values, size_t count
     bool any = false;
     buf_reset(&reader->text);
     for (size_t i = 0; i < count; i++) {
-        size_t before = reader->text.len;
         if (!values[i])
             continue;
         if (any)
             buf_append_slice(&reader->text, with);
-        if (expression_append_text(&reader->text, values[i]))
-            any = true;
-        else
-            reader->text.len = before; /* an object or a list is no part of a text */
+        any = true;
+        expression_append_text(&reader->text, values[i]);
     }
     return any ? take_text(reader) : NULL;
 }
@@ -147,8 +153,9 @@ static json_t *join(struct reader *reader, json_t *root, const struct event_expr
         size_t part = origin ? origin->len : 0;
         tell(origin, first ? "" : ", ", SLICE_LITERAL(""));
         values[i] = expression_value(reader, root, &expression->parts[i], origin);
-        if (expression_blank(values[i]))
-            values[i] = NULL; /* a field that was left empty says nothing */
+        /* A field that was left empty says nothing, an object or a list is no part of a text. */
+        if (expression_blank(values[i]) || json_is_object(values[i]) || json_is_array(values[i]))
+            values[i] = NULL;
         if (values[i])
             first = false;
         else if (origin)

@@ -1,9 +1,10 @@
 /* Identity, phone numbers, flags and the date of an event. */
 #include "normalize.h"
 
-#include "clean.h"
 #include "date.h"
+#include "route.h"
 #include "signup/event/phone.h"
+#include "unicode.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -68,7 +69,7 @@ static void read_event_id(struct reader *reader)
 static const json_t *number_field(const struct reader *reader, enum event_field field)
 {
     const json_t *value = reader->field[field];
-    if (json_is_string(value) && !clean_blanks(reader_string(value)).len)
+    if (json_is_string(value) && !unicode_trim(reader_string(value)).len)
         return NULL;
     return value;
 }
@@ -90,15 +91,19 @@ static void read_number(struct reader *reader, const json_t *value, const char *
                    name, json_is_integer(value) ? "a negative number" : reader_type_str(value));
         return;
     }
-    size_t len = phone_to_e164(text, reader->rules->country, e164);
+    bool extension;
+    size_t len = phone_read(text, reader->rules->country, e164, &extension);
     if (!len) {
         reader_die(reader, code,
-                   "%s is not a possible phone number: it has too few or too many digits, or none. Send "
-                   "all of them, with the area code, or with + and the country code (without that it is read "
-                   "as a number of %s).",
+                   "%s is not a possible phone number: it has too few or too many digits, or is none (a date, "
+                   "two numbers). Send all digits, with the area code, or with + and the country code (without "
+                   "that it is read as a number of %s).",
                    name, reader->rules->country);
         return;
     }
+    if (extension)
+        reader_warn(reader, SIGNUP_WARNING_FIELD,
+                    "%s: its extension was dropped, because a number that takes messages has none", name);
     *out = reader_keep(reader, (struct slice){e164, len});
 }
 
@@ -120,7 +125,11 @@ static void read_phone(struct reader *reader)
 static void read_list(struct reader *reader)
 {
     const json_t *value = number_field(reader, EVENT_LIST_NUMBER);
-    if (value)
+    struct slice of_route = reader->route ? reader->route->list_number : SLICE_ABSENT;
+    bool by_route = slice_present(of_route) && (!value || reader->route->override);
+    if (by_route)
+        reader->out->list_number = reader_keep(reader, of_route);
+    else if (value)
         read_number(reader, value, "list_number", DEATH_INVALID_LIST_NUMBER, &reader->out->list_number);
     else if (slice_present(reader->rules->list_number))
         reader->out->list_number = reader_keep(reader, reader->rules->list_number);
@@ -128,6 +137,8 @@ static void read_list(struct reader *reader)
         reader_die(reader, DEATH_MISSING_LIST_NUMBER,
                    "The event names no sending list and the configuration has no default one. Send the "
                    "list's phone number in the field list_number, or set defaults.list_number.");
+    if (by_route)
+        reader_note(reader, "route", "list_number", of_route, "chosen by the route");
 }
 
 static bool word_is(struct slice text, const char *word)
@@ -173,16 +184,56 @@ static bool read_flag(struct reader *reader, enum event_field field, bool *flag)
     return true;
 }
 
+/* The same where a route may choose it. */
+static void read_routed_flag(struct reader *reader, enum event_field field, enum event_flag of_route, bool *flag)
+{
+    bool by_route = of_route != EVENT_FLAG_UNSET && route_overrides(reader);
+    if (!by_route && !read_flag(reader, field, flag))
+        by_route = of_route != EVENT_FLAG_UNSET;
+    if (!by_route)
+        return;
+    *flag = of_route == EVENT_FLAG_TRUE;
+    reader_note(reader, "route", event_field_str(field), *flag ? SLICE_LITERAL("true") : SLICE_LITERAL("false"),
+                "chosen by the route");
+}
+
+/* What the configuration says of the list, or else of all lists. */
+static enum event_validation validation_of_list(const struct reader *reader)
+{
+    const struct event_rules *rules = reader->rules;
+    for (size_t i = 0; i < rules->list_count; i++) {
+        if (rules->lists[i].validation != EVENT_VALIDATION_UNSET &&
+            slice_equal(rules->lists[i].list_number, reader->out->list_number))
+            return rules->lists[i].validation;
+    }
+    return rules->validation;
+}
+
+/* The event, then the route, the list, the mode; the route first where it overrides. */
+static void read_validation(struct reader *reader)
+{
+    struct signup *out = reader->out;
+    enum event_validation of_route = reader->route ? reader->route->validation : EVENT_VALIDATION_UNSET;
+    bool validates = false;
+    bool by_route = of_route != EVENT_VALIDATION_UNSET && route_overrides(reader);
+    if (!by_route && read_flag(reader, EVENT_USE_VALIDATION, &validates))
+        out->validation = validates ? EVENT_VALIDATION_INLINE : EVENT_VALIDATION_OFF;
+    else if (of_route != EVENT_VALIDATION_UNSET)
+        out->validation = of_route;
+    else
+        out->validation = validation_of_list(reader);
+    out->use_validation = out->validation == EVENT_VALIDATION_INLINE;
+}
+
 static void read_flags(struct reader *reader)
 {
     struct signup *out = reader->out;
-    bool validates = false;
-    read_flag(reader, EVENT_USE_JOURNEYS, &out->use_journeys);
-    read_flag(reader, EVENT_SKIP_JOURNEY_IF_EXISTS, &out->skip_journey_if_exists);
+    const struct event_route *route = reader->route;
+    read_routed_flag(reader, EVENT_USE_JOURNEYS, route ? route->use_journeys : EVENT_FLAG_UNSET, &out->use_journeys);
+    read_routed_flag(reader, EVENT_SKIP_JOURNEY_IF_EXISTS, route ? route->skip_journey_if_exists : EVENT_FLAG_UNSET,
+                     &out->skip_journey_if_exists);
     read_flag(reader, EVENT_OVERRIDE_CUSTOM_FIELDS, &out->override_custom_fields);
-    if (read_flag(reader, EVENT_USE_VALIDATION, &validates))
-        out->validation = validates ? EVENT_VALIDATION_INLINE : EVENT_VALIDATION_OFF;
-    out->use_validation = out->validation == EVENT_VALIDATION_INLINE;
+    read_validation(reader);
     read_flag(reader, EVENT_FORCE, &out->asks_force);
     out->force = out->asks_force && out->use_validation;
 }
@@ -204,12 +255,16 @@ static bool read_own_date(struct reader *reader)
     if (!value)
         return false;
     if (!date_value(value, &date)) {
+        reader_note(reader, "dropped", "signup_date", json_is_string(value) ? reader_string(value) : SLICE_ABSENT,
+                    "unreadable");
         reader_warn(reader, SIGNUP_WARNING_DATE,
                     "signup_date cannot be read as ISO 8601 or as an epoch: the time of the record was "
                     "taken instead");
         return false;
     }
     if (date.us > reader->now.us + SIGNUP_FUTURE_US) {
+        reader_note(reader, "dropped", "signup_date", json_is_string(value) ? reader_string(value) : SLICE_ABSENT,
+                    "of the future");
         reader_warn(reader, SIGNUP_WARNING_DATE,
                     "signup_date lies in the future: the time of the record was taken instead");
         return false;

@@ -52,8 +52,9 @@ bool event_pointer_parse(struct arena *arena, struct slice text, struct event_po
     static const char out_of_memory[] = "there is no memory for it";
     *out = (struct event_pointer){0};
     if (text.len && text.ptr[0] != '/')
-        return refuse(why, "a JSON pointer begins with \"/\": write /contact/phone for the member phone of the "
-                           "member contact");
+        return refuse(why,
+                      "a JSON pointer begins with \"/\": write /contact/phone for the member phone of the "
+                      "member contact");
     if (text.len && memchr(text.ptr, '\0', text.len))
         return refuse(why, "a JSON pointer has no NUL character");
     out->text = arena_copy(arena, slice_present(text) ? text : SLICE_LITERAL(""));

@@ -17,12 +17,12 @@ struct reader {
     const struct event_route *route;  /* the one that matched; NULL: none */
     json_t *field[EVENT_FIELD_COUNT]; /* what the event says, borrowed from the tree; NULL: nothing, null included */
     const char *origin[EVENT_FIELD_COUNT]; /* where it came from, for people; NULL: the field of that name */
-    json_t *envelope;        /* attributes around the tree (CloudEvents); NULL: none */
-    json_t *answers;         /* a lead's answers, the tree's member `fields`; NULL: no lead */
+    json_t *envelope;         /* attributes around the tree (CloudEvents); NULL: none */
+    json_t *answers;          /* a lead's answers, the tree's member `fields`; NULL: no lead */
     const char *phone_answer; /* the name of the answer that a lead profile took for the phone; NULL: none */
-    json_t *made;    /* owns what the reading itself builds; NULL: nothing yet */
-    json_t *origins; /* while somebody listens: a member ("custom_fields.city") to where it came from */
-    unsigned writable; /* bits of fields whose object the reading has built: members may be put into it */
+    json_t *made;             /* owns what the reading itself builds; NULL: nothing yet */
+    json_t *origins;          /* while somebody listens: a member ("custom_fields.city") to where it came from */
+    unsigned writable;        /* bits of fields whose object the reading has built: members may be put in */
     struct buf text; /* working text: whoever uses it empties it first */
     bool full;       /* the arena or the working text reached its cap: the event is dead whatever is found */
 };
@@ -49,8 +49,8 @@ json_t *reader_member(const json_t *root, const char *name);
 void reader_note(const struct reader *reader, const char *step, const char *field, struct slice value,
                  const char *origin);
 
-/* *takes* a value that the reading has built and keeps it until the end of the reading; gives it back, borrowed. NULL: `value` was
- * NULL or memory is out, which is then latched. */
+/* *takes* a value that the reading has built and keeps it until the end of the reading; gives it back,
+ * borrowed. NULL: `value` was NULL or memory is out, which is then latched. */
 json_t *reader_own(struct reader *reader, json_t *value);
 
 /* The text of a JSON string, borrowed from the tree. */

@@ -2,11 +2,14 @@
 #include "signup/event/signup.h"
 
 #include "body.h"
+#include "consent.h"
+#include "custom_fields.h"
 #include "decode.h"
 #include "digest.h"
 #include "fields.h"
 #include "normalize.h"
 #include "phone_library.h"
+#include "route.h"
 #include "scratch.h"
 
 #include <assert.h>
@@ -76,12 +79,19 @@ static void die_full(struct signup *out)
     out->body = SLICE_ABSENT;
 }
 
+/* Each step needs what the ones before it have found; faults are told in this order. */
 static void read_all(struct reader *reader, json_t *root)
 {
+    struct custom_fields fields;
     fields_assign(reader, root);
     normalize_contact(reader);
     normalize_attributes(reader);
+    route_choose(reader);
     normalize_call(reader);
+    consent_require(reader);
+    custom_fields_compose(reader, &fields);
+    if (reader->out->death == DEATH_NONE && !reader->full)
+        body_build(reader, &fields);
 }
 
 void signup_read_traced(const struct event_rules *rules, const struct record *record, wall_us_t now,
@@ -96,9 +106,8 @@ void signup_read_traced(const struct event_rules *rules, const struct record *re
     json_t *root = decode_event(&reader);
     if (root)
         read_all(&reader, root);
+    json_decref(reader.made);
     scratch_end(root);
-    if (out->death == DEATH_NONE && !reader.full)
-        body_build(&reader);
     if (reader.full)
         die_full(out);
     if (out->death != DEATH_NONE)

@@ -14,15 +14,16 @@ struct contacts;
 /* Strings are borrowed until contacts_create() has returned. */
 struct contacts_config {
     const char *base_url; /* of v2, "https://app.tracklysms.com/api/v2"; http only to a loopback address */
-    const char *validation_url; /* of v1, another host, by the same rules; NULL or "": validate() gives PORT_AWAY */
-    bool uses_validation;       /* some event may have its phone validated: contacts_check() asks that host too */
-    const char *key;            /* NULL or "": from key_file */
-    const char *key_file;       /* read again when it changes, and after a 401 */
-    int64_t timeout_ms;         /* of a call, from its dispatch to its complete answer */
+    /* Of v1, another host, by the same rules; NULL or "": validate() gives PORT_AWAY. */
+    const char *validation_url;
+    bool uses_validation; /* validate() will be called: contacts_check() asks that host too */
+    const char *key;      /* NULL or "": from key_file */
+    const char *key_file; /* read again when it changes, and after a 401 */
+    int64_t timeout_ms;   /* of a call, from its dispatch to its complete answer */
     int64_t connect_timeout_ms; /* of the name lookup, the connect and the TLS handshake within that */
     const char *ca_file;        /* PEM bundle; NULL or "": the system's */
-    size_t max_in_flight;       /* calls and connections at a time, with each of the two hosts; further calls wait */
-    void (*poke)(void *ctx);    /* after each batch of completed calls, on the loop; may be NULL */
+    size_t max_in_flight; /* calls and connections at a time, with each host; further calls wait */
+    void (*poke)(void *ctx); /* after each batch of completed calls, on the loop; may be NULL */
     void *poke_ctx;
 };
 
@@ -42,13 +43,13 @@ struct contacts_error {
 struct contacts *contacts_create(struct uv_loop_s *loop, const struct contacts_config *config,
                                  struct contacts_error *error) __attribute__((warn_unused_result));
 
-/* The functions for struct ports; the context is the struct contacts. All give PORT_AWAY once it is closing or when
- * memory is out, read() and validate() also for a phone_number that is not E.164, validate() also without a
- * validation_url. Transport failures are OUTCOME_TRANSPORT with one of these codes: dns_failed, connect_failed,
- * tls_failed, timed_out, connection_lost, broken_answer, answer_too_large, stray_answer, cancelled, client_failed.
- * `maybe_sent` is false only where the request surely did not leave, or was answered completely by something that
- * says what happened, and for every read: it has no effect. Of a validation it says that the look-up may have been
- * paid for; nobody is enrolled by one. */
+/* The functions for struct ports; the context is the struct contacts. All give PORT_AWAY once it is closing
+ * or when memory is out, read() and validate() also for a phone_number that is not E.164, validate() also
+ * without a validation_url. Transport failures are OUTCOME_TRANSPORT with one of these codes: dns_failed,
+ * connect_failed, tls_failed, timed_out, connection_lost, broken_answer, answer_too_large, stray_answer,
+ * cancelled, client_failed. `maybe_sent` is false only where the request surely did not leave, or was
+ * answered completely by something that says what happened, and for every read: it has no effect. Of a
+ * validation it says that the look-up may have been paid for; nobody is enrolled by one. */
 const struct contacts_port *contacts_functions(void);
 
 /* The key file is read before the next call, whatever its time stamp says. */
@@ -65,11 +66,11 @@ struct contacts_look_up_op {
     struct slice phone_number; /* E.164 */
     struct arena *arena;       /* the text goes here */
     /* out */
-    struct outcome outcome; /* OUTCOME_ACCEPTED also for a 404 `not_found`: that is an answer, `found` is then false */
-    bool found;
-    struct slice contact; /* when found: a JSON object text of the documented fields, in the documented order, those of
-                           * another type than documented left out; `lists` is always there, and of each list its
-                           * list_number and `active` */
+    struct outcome outcome; /* OUTCOME_ACCEPTED also for a 404 `not_found`: that is an answer */
+    bool found;             /* the account knows the contact */
+    struct slice contact; /* when found: a JSON object text of the documented fields, in the documented order,
+                           * those of another type than documented left out; `lists` is always there, and of
+                           * each list its list_number and `active` */
     void (*done)(struct contacts_look_up_op *op);
     void *owner;
 };
@@ -90,8 +91,8 @@ const char *contacts_health_str(enum contacts_health health);
 struct contacts_check_op {
     /* out */
     enum contacts_health health;
-    int exit_code;  /* of sysexits.h: 0, 69, 77 or 78 */
-    char text[640]; /* one line: what is well, or what to do */
+    int exit_code;         /* of sysexits.h: 0, 69, 77 or 78 */
+    char text[640];        /* one line: what is well, or what to do */
     bool validation_asked; /* by `uses_validation`; then the same of phone validation: */
     enum contacts_health validation_health;
     int validation_exit_code;
@@ -100,9 +101,9 @@ struct contacts_check_op {
     void *owner;
 };
 
-/* Asks for one contact of the account (contacts-api.md section 4, per_page=1), and with `uses_validation` for a
- * validation without a phone (section 2: 400 `missing_phone` for whoever has a key), which changes nothing and
- * costs nothing. The completion contract is that of the ports: PORT_AWAY means `done` will not be called. */
+/* Asks for one contact of the account (contacts-api.md section 4, per_page=1), and with `uses_validation` for
+ * a validation without a phone (section 2: 400 `missing_phone` for whoever has a key), which changes nothing
+ * and costs nothing. The completion contract is that of the ports: PORT_AWAY means `done` is not called. */
 enum port_status contacts_check(struct contacts *contacts, struct contacts_check_op *op) PORT_MUST_CHECK;
 
 /* ---- for metrics; counters since create */

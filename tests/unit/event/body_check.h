@@ -15,7 +15,7 @@ static inline bool body_check_e164(const json_t *value)
 {
     const char *text = json_string_value(value);
     size_t len = json_string_length(value);
-    return text && len > 4 && len < 20 && text[0] == '+' && strspn(text + 1, "0123456789") == len - 1;
+    return text && len > 4 && len <= 16 /* E.164: fifteen digits */ && text[0] == '+' && strspn(text + 1, "0123456789") == len - 1;
 }
 
 static inline bool body_check_date(const json_t *value)
@@ -48,6 +48,19 @@ static inline bool body_check_url(const json_t *value)
     return text && (strncasecmp(text, "http://", 7) == 0 || strncasecmp(text, "https://", 8) == 0);
 }
 
+/* A custom field's name: neither blank nor longer than 255 bytes, no blanks around it, no control characters. */
+static inline bool body_check_name(const char *name)
+{
+    size_t len = strlen(name);
+    if (!len || len > 255 || name[0] == ' ' || name[len - 1] == ' ')
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)name[i] < ' ' || name[i] == 0x7F)
+            return false;
+    }
+    return true;
+}
+
 static inline bool body_check_flat(json_t *value)
 {
     const char *name;
@@ -57,6 +70,8 @@ static inline bool body_check_flat(json_t *value)
     json_object_foreach(value, name, member)
     {
         if (!json_is_string(member) && !json_is_number(member) && !json_is_boolean(member))
+            return false;
+        if (!body_check_name(name))
             return false;
     }
     return true;
@@ -80,7 +95,7 @@ static inline bool body_check_member(const char *name, json_t *value, bool valid
     if (strcmp(name, "custom_fields") == 0)
         return body_check_flat(value);
     return (strcmp(name, "ad_network_source") == 0 || strcmp(name, "ad_network_id") == 0) &&
-           json_is_string(value);
+           json_is_string(value) && strspn(json_string_value(value), " \t\n\v\f\r") < json_string_length(value);
 }
 
 /* NULL: the API would take it. Otherwise the name of the member that it would not, in `room`, or what is

@@ -130,6 +130,8 @@ static void test_digest_is_of_the_content(void **state)
         {"{" KEY ",'consent':{'a':1,'b':[1,2]}}", "{" KEY ",'consent':{'b':[1, 2],'a':1}}"},
         {"{" KEY ",'signup_date':'2025-03-15T14:30:00Z'}", "{" KEY ",'signup_date':1742049000}"},
         {"{" KEY ",'signup_date':'nonsense'}", "{" KEY "}"},
+        {"{" KEY ",'attribution':{'gclid':'a'}}", "{" KEY ",'attribution':{'gclid':'b','n':1}}"},
+        {"{" KEY ",'attribution':{'gclid':'a'}}", "{" KEY "}"}, /* the API is told nothing of it */
         {"nonsense", "nonsense"},
     };
     static const char *const different[][2] = {

@@ -476,7 +476,7 @@ static const struct field_row fields[] = {
     {"'custom_fields':{'a':1234567890.123456789}", "{'a':1234567890.1234567}", NULL},
     {"'custom_fields':{'a':'\\u00e9\\n\\t\\\"\\\\\\u0001\\/'}",
      "{'a':'\xC3\xA9\\n\\t\\'\\\\\\u0001/'}", NULL},
-    {"'custom_fields':{'':'empty name'}", "{'':'empty name'}", NULL},
+    {"'custom_fields':{'':'empty name'}", NULL, "custom_fields. was dropped: its name is blank"},
     {"'custom_fields':{}", "'custom_fields':{}", NULL},
     {"'custom_fields':{'a':null}", "'custom_fields':{}", NULL},
     {"'custom_fields':{'a':null,'b':'c'}", "'custom_fields':{'b':'c'}", NULL},
@@ -540,8 +540,8 @@ static void test_warnings_come_in_order_and_are_bounded(void **state)
     struct reading r;
     reading_of(&r, "{" KEY ",'consent':1,'url':1,'signup_date':'x',"
                    "'custom_fields':{'b':[],'a':[]},'ip_address':1}");
-    static const char *const order[] = {"signup_date", "ip_address", "url", "custom_fields.a",
-                                        "custom_fields.b", "consent"};
+    static const char *const order[] = {"ip_address", "url", "consent", "signup_date", "custom_fields.b",
+                                        "custom_fields.a"};
     const struct warning *w = r.signup.warnings;
     for (size_t i = 0; i < COUNT_OF(order); i++, w = w->next) {
         assert_non_null(w);
