@@ -1,14 +1,12 @@
-/* signup-worker load: the events of an NDJSON file to the topic, keyed so that a contact's events stay in order. */
+/* signup-worker load: the lines of a file to a topic, keyed so that a contact's events stay in order. */
 #include "command.h"
 
 #include "signup/base/clock.h"
-#include "signup/event/phone.h"
 #include "signup/event/signup.h"
 #include "signup/kafka/load.h"
 #include "signup/ops/term.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,21 +17,25 @@
 #define PUSH_TIMEOUT_MS 60000
 #define FLUSH_TIMEOUT_MS 120000
 
+#define READING_BYTES ((size_t)64 << 20) /* of one line while it is read */
+
 static const char help[] =
-    "usage: signup-worker load FILE.ndjson [--config FILE] [--topic TOPIC]\n\n"
-    "Publishes each line of FILE as one event (\"-\" reads standard input). The lines are published as they are: what is wrong\n"
-    "with one of them is for the worker to say. Blank lines are skipped. The record's key is the event's phone number in its\n"
-    "normal form, so that the events of one contact stay in order.\n"
+    "usage: signup-worker load FILE [--config FILE] [--topic TOPIC]\n\n"
+    "Publishes each line of FILE as the value of one record (\"-\" reads standard input): JSON, the body of a form, or whatever\n"
+    "shape the configuration says that the topic has (mapping). The lines are published as they are: what is wrong with one of\n"
+    "them is for the worker to say. Blank lines are skipped. The record's key is the event's phone number in its normal form,\n"
+    "read as the worker would read it, so that the events of one contact stay in order.\n"
     "  --topic TOPIC   instead of the first of kafka.topics\n\n"
     "examples:\n"
     "  signup-worker load signups.ndjson --config /etc/signup-worker.yaml\n"
+    "  signup-worker load forms.txt --topic leads.forms --config /etc/signup-worker.yaml\n"
     "  zcat march.ndjson.gz | signup-worker load - --config /etc/signup-worker.yaml\n\n"
     "exit codes: 0 every line was acknowledged by the broker, 66 the file cannot be read, 69 Kafka is away or refused a line,\n"
     "            78 configuration\n";
 
 struct load_job {
     const char *topic;
-    const char *country;
+    struct event_rules rules;
     struct kafka_load *load;
     struct term_progress progress;
     FILE *file;
@@ -47,22 +49,15 @@ static bool apply_topic(void *ctx, const char *value)
     return value[0] != '\0';
 }
 
-/* The key of a line: its phone in E.164, or nothing. `out` has PHONE_E164_BYTES. */
-static struct slice line_key(const struct load_job *job, const char *line, size_t len, char *out)
+/* The phone of a line in E.164; absent where it has none. Lives in `arena`. */
+static struct slice line_key(const struct load_job *job, struct slice line, struct arena *arena)
 {
-    json_t *event = len <= EVENT_BYTES_MAX ? json_loadb(line, len, 0, NULL) : NULL;
-    json_t *phone = json_object_get(event, "phone_number");
-    if (!phone || json_is_null(phone))
-        phone = json_object_get(event, "phone");
-    char digits[24] = "";
-    const char *text = json_string_value(phone);
-    if (json_is_integer(phone)) {
-        snprintf(digits, sizeof digits, "%lld", (long long)json_integer_value(phone));
-        text = digits;
-    }
-    size_t n = text ? phone_to_e164(slice_from_str(text), job->country, out) : 0;
-    json_decref(event);
-    return n ? (struct slice){out, n} : SLICE_ABSENT;
+    const wall_us_t now = clock_wall_now();
+    const struct record record = {
+        .topic = slice_from_str(job->topic), .value = line, .timestamp_ms = now.us / US_PER_MS};
+    struct signup signup;
+    signup_read(&job->rules, &record, now, arena, &signup);
+    return signup.phone_number;
 }
 
 static bool is_blank(const char *line, size_t len)
@@ -84,6 +79,19 @@ static void flush_progress(void *ctx, const struct kafka_load_counts *counts)
     term_progress_update(&job->progress, counts->delivered + counts->failed, clock_mono_now());
 }
 
+static void publish_line(struct load_job *job, struct slice line)
+{
+    struct arena arena;
+    arena_init(&arena, READING_BYTES);
+    const struct kafka_load_record record = {
+        .key = line_key(job, line, &arena), .value = line, .timestamp_ms = -1};
+    job->lines++;
+    if (!kafka_load_push(job->load, &record, PUSH_TIMEOUT_MS) && job->refused++ == 0)
+        fprintf(stderr, "signup-worker load: line %llu: %s\n", (unsigned long long)job->lines,
+                kafka_load_error(job->load));
+    arena_fini(&arena);
+}
+
 /* Every line until the end. False: reading failed. */
 static bool publish_lines(struct load_job *job)
 {
@@ -97,13 +105,7 @@ static bool publish_lines(struct load_job *job)
         line[len] = '\0';
         if (is_blank(line, len))
             continue;
-        char key[PHONE_E164_BYTES];
-        const struct kafka_load_record record = {
-            .key = line_key(job, line, len, key), .value = {line, len}, .timestamp_ms = -1};
-        job->lines++;
-        if (!kafka_load_push(job->load, &record, PUSH_TIMEOUT_MS) && job->refused++ == 0)
-            fprintf(stderr, "signup-worker load: line %llu: %s\n", (unsigned long long)job->lines,
-                    kafka_load_error(job->load));
+        publish_line(job, (struct slice){line, len});
         if (job->lines % 512 == 0)
             show(job);
     }
@@ -151,7 +153,8 @@ static int load_file(struct load_job *job, const struct config *config)
         return EX_OSERR;
     if (!job->topic)
         job->topic = kafka.topics[0];
-    job->country = config->defaults.country;
+    job->rules = event_rules_from(config);
+    event_prepare();
     job->load = kafka_load_create(&kafka, job->topic, BROKER_TIMEOUT_MS, error, sizeof error);
     free(properties);
     if (!job->load) {

@@ -106,6 +106,7 @@ static void say_topic_trouble(struct check *check, const char *topic, rd_kafka_r
             what, topic, check->config->brokers, topic);
         break;
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
         SAY(check, KAFKA_CHECK_REFUSED, "%s %s: not allowed. Give the worker's user the right to %s it", what,
             topic, USES[use].right);
         break;
@@ -123,6 +124,73 @@ static int leaderless(const struct rd_kafka_metadata_topic *topic)
         count += topic->partitions[i].leader < 0;
     return count;
 }
+
+/* ------------------------------------------------------------------ the right to write */
+
+#define PROBE_HEADER "signup.check" /* for a broker that is no Apache Kafka and stores it after all */
+
+static rd_kafka_resp_err_t wait_for_report(rd_kafka_queue_t *queue, mono_us_t until)
+{
+    rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    bool reported = false;
+    while (!reported && !mono_reached(clock_mono_now(), until)) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 100);
+        const rd_kafka_message_t *message =
+            rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR ? rd_kafka_event_message_next(event) : NULL;
+        if (message) {
+            err = message->err;
+            reported = true;
+        } else if (event && rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG) {
+            kafka_settings_log(event);
+        }
+        rd_kafka_event_destroy(event);
+    }
+    return err;
+}
+
+/* What a broker says to a record for this topic that it must refuse anyhow (settings.h, PROBE). */
+static rd_kafka_resp_err_t ask_to_write(struct check *check, const char *topic)
+{
+    char error[512];
+    rd_kafka_t *rk = kafka_settings_client(check->config, KAFKA_ROLE_PROBE,
+                                           RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG,
+                                           error, sizeof error);
+    if (!rk)
+        return RD_KAFKA_RESP_ERR__INVALID_ARG;
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_main(rk);
+    rd_kafka_set_log_queue(rk, queue);
+    rd_kafka_resp_err_t err = rd_kafka_producev(
+        rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_HEADER(PROBE_HEADER, "true", -1), RD_KAFKA_V_END);
+    if (!err)
+        err = wait_for_report(queue, mono_add(clock_mono_now(), check->timeout_ms * US_PER_MS));
+    rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_destroy(rk);
+    return err;
+}
+
+static void check_write(struct check *check, const char *topic, int partitions, enum topic_use use)
+{
+    rd_kafka_resp_err_t err = ask_to_write(check, topic);
+    switch (err) {
+    case RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS:
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        SAY(check, KAFKA_CHECK_OK, "%s %s: %d partition%s, and may be written", USES[use].what, topic,
+            partitions, partitions == 1 ? "" : "s");
+        break;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+        say_topic_trouble(check, topic, err, use);
+        break;
+    default:
+        SAY(check, KAFKA_CHECK_AWAY,
+            "%s %s: whether it may be written was not to be found out: %s. Try again", USES[use].what, topic,
+            rd_kafka_err2str(err));
+        break;
+    }
+}
+
+/* ------------------------------------------------------------------ topics and the group */
 
 /* Gives the number of partitions, 0 when the topic cannot be used. The consumer's handle never lets a broker
  * create a topic. */
@@ -143,6 +211,8 @@ static int check_topic(struct check *check, const char *name, enum topic_use use
         if (headless)
             SAY(check, KAFKA_CHECK_AWAY, "%s %s: %d of %d partitions have no leader. See to the brokers",
                 USES[use].what, name, headless, partitions);
+        else if (use == TOPIC_OUTCOMES)
+            check_write(check, name, partitions, use);
         else
             SAY(check, KAFKA_CHECK_OK, "%s %s: %d partition%s", USES[use].what, name, partitions,
                 partitions == 1 ? "" : "s");

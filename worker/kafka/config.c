@@ -68,6 +68,12 @@ static const struct setting PRODUCER_FIXED[] = {
     {"message.timeout.ms", "30000"},
 };
 
+static const struct setting PROBE_FIXED[] = {
+    {"enable.idempotence", "false"},
+    {"acks", "2"},
+    {"retries", "0"},
+};
+
 static const struct {
     const char *name;
     const char *instead;
@@ -200,11 +206,16 @@ static bool set_properties(rd_kafka_conf_t *conf, const struct kafka_config *con
     return true;
 }
 
+static bool writes(enum kafka_role role)
+{
+    return role == KAFKA_ROLE_PRODUCER || role == KAFKA_ROLE_PROBE;
+}
+
 static bool set_names(rd_kafka_conf_t *conf, const struct kafka_config *config, enum kafka_role role,
                       char *error, size_t size)
 {
     return set_one(conf, "bootstrap.servers", config->brokers, "kafka.brokers: ", error, size) &&
-           (role == KAFKA_ROLE_PRODUCER ||
+           (writes(role) ||
             set_one(conf, "group.id", config->group, "kafka.group: ", error, size));
 }
 
@@ -213,7 +224,7 @@ static bool set_everything(rd_kafka_conf_t *conf, const struct kafka_config *con
 {
     static const struct setting LOGS[] = {{"log.queue", "true"}};
 #define COUNT(table) (sizeof(table) / sizeof(table)[0])
-    bool consumer = role != KAFKA_ROLE_PRODUCER;
+    bool consumer = !writes(role);
     if (!set_all(conf, SHARED_DEFAULTS, COUNT(SHARED_DEFAULTS), error, size) ||
         !set_all(conf, consumer ? CONSUMER_DEFAULTS : PRODUCER_DEFAULTS,
                  consumer ? COUNT(CONSUMER_DEFAULTS) : COUNT(PRODUCER_DEFAULTS), error, size))
@@ -223,6 +234,7 @@ static bool set_everything(rd_kafka_conf_t *conf, const struct kafka_config *con
     return set_all(conf, consumer ? CONSUMER_FIXED : PRODUCER_FIXED,
                    consumer ? COUNT(CONSUMER_FIXED) : COUNT(PRODUCER_FIXED), error, size) &&
            (role != KAFKA_ROLE_READER || set_all(conf, READER_FIXED, COUNT(READER_FIXED), error, size)) &&
+           (role != KAFKA_ROLE_PROBE || set_all(conf, PROBE_FIXED, COUNT(PROBE_FIXED), error, size)) &&
            set_all(conf, LOGS, COUNT(LOGS), error, size) && set_names(conf, config, role, error, size);
 #undef COUNT
 }
@@ -267,7 +279,7 @@ rd_kafka_t *kafka_settings_client(const struct kafka_config *config, enum kafka_
     rd_kafka_conf_set_events(conf, events);
     rd_kafka_conf_set_log_cb(conf, discard_line);
     char reason[384];
-    rd_kafka_t *rk = rd_kafka_new(role == KAFKA_ROLE_PRODUCER ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf,
+    rd_kafka_t *rk = rd_kafka_new(writes(role) ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf,
                                   reason, sizeof reason);
     if (!rk) {
         rd_kafka_conf_destroy(conf);

@@ -60,15 +60,18 @@ static const struct producer_kind KIND = {
     .done = done,
     .words =
         {
-            .missing = "the dead-letter topic does not exist: create it; dead letters wait in the ledger meanwhile",
-            .failing = "dead letters cannot be published; they stay in the ledger and are tried again, signups go on",
+            .missing = "the dead-letter topic does not exist: create it; dead letters wait in the ledger "
+                       "meanwhile",
+            .failing = "dead letters cannot be published; they stay in the ledger and are tried again, "
+                       "signups go on",
             .again = "dead letters are published again",
             .replaced = "the dead-letter producer is replaced; what it had not confirmed is published again",
             .trouble = "the dead-letter producer has trouble",
             .left_behind = "the dead-letter producer could not be closed in time and is left behind",
             .create = "create the dead-letter topic",
             .allow = "give the worker the right to write to the dead-letter topic",
-            .raise_size = "raise max.message.bytes of the dead-letter topic: it does not even take a pointer of some KiB",
+            .raise_size = "raise max.message.bytes of the dead-letter topic: it does not even take a pointer of "
+                          "some KiB",
             .take_any = "the dead-letter topic must take any record: no compaction, no schema validation",
         },
 };

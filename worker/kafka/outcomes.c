@@ -39,7 +39,8 @@ static const struct producer_kind KIND = {
     .words =
         {
             .missing = "the outcomes topic does not exist: create it; outcomes wait in the ledger meanwhile",
-            .failing = "outcomes cannot be published; they stay in the ledger and are tried again, signups go on",
+            .failing = "outcomes cannot be published; they stay in the ledger and are tried again, "
+                       "signups go on",
             .again = "outcomes are published again",
             .replaced = "the outcomes producer is replaced; what it had not confirmed is published again",
             .trouble = "the outcomes producer has trouble",

@@ -5,7 +5,8 @@
  * Each topic has a producer of its own. In one that two topics shared, a fatal error of the one would take the
  * other's items with it, the queue that a missing topic fills up would be full for both, and an item of one
  * could not be sent alone while the other has some under way: outcomes that nobody takes must never hold up
- * dead letters. It costs the second one's threads and buffers, and only where a second topic is configured. */
+ * dead letters. A second one costs four threads and, while nothing is under way, a tenth of a MiB (2.0.2), and
+ * only where a second topic is configured. */
 #ifndef SIGNUP_KAFKA_PRODUCER_H
 #define SIGNUP_KAFKA_PRODUCER_H
 

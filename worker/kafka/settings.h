@@ -8,8 +8,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* READER: a consumer outside of any group, that is told where each partition ends. */
-enum kafka_role { KAFKA_ROLE_CONSUMER, KAFKA_ROLE_PRODUCER, KAFKA_ROLE_READER };
+/* READER: a consumer outside of any group, that is told where each partition ends. PROBE: a producer whose
+ * records no broker stores: it asks for acknowledgements (acks=2) that Kafka has no more, and what Kafka says to
+ * that tells whether it would have been allowed to write (KafkaApis judges the rights first, then
+ * ReplicaManager.appendRecords refuses the whole request with INVALID_REQUIRED_ACKS; seen with 3.9). */
+enum kafka_role { KAFKA_ROLE_CONSUMER, KAFKA_ROLE_PRODUCER, KAFKA_ROLE_READER, KAFKA_ROLE_PROBE };
 
 /* Our defaults, then the user's properties, then what must hold. Gives a configuration that rd_kafka_new()
  * takes, or NULL and `error`. */

@@ -1,4 +1,4 @@
-/* Topics: create, extend, delete, list. Each change is over only when the metadata shows it. */
+/* Topics: create, extend, delete, list, close to writers. Each change of a topic is over only when the metadata shows it. */
 #include "client.h"
 
 #include <jansson.h>
@@ -165,6 +165,51 @@ int admin_delete_topic(const struct options *options)
     rd_kafka_destroy(handle);
     return 0;
 }
+
+/* --- rights --- */
+
+static void allow_or_deny(rd_kafka_t *handle, const struct options *options, rd_kafka_AclOperation_t operation,
+                          rd_kafka_AclPermissionType_t permission)
+{
+    char text[256];
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    rd_kafka_AdminOptions_t *request = request_options(handle, options);
+    rd_kafka_AclBinding_t *binding =
+        rd_kafka_AclBinding_new(RD_KAFKA_RESOURCE_TOPIC, options->topic, RD_KAFKA_RESOURCE_PATTERN_LITERAL, "User:*", "*",
+                                operation, permission, text, sizeof(text));
+    if (binding == NULL) {
+        client_die(EXIT_USAGE, "%s", text);
+    }
+    rd_kafka_CreateAcls(handle, &binding, 1, request, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, (int)options->timeout_ms + 1000);
+    if (event == NULL || rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        client_die(EXIT_UNAVAILABLE, "%s", event == NULL ? "no answer" : rd_kafka_event_error_string(event));
+    }
+    size_t count;
+    const rd_kafka_acl_result_t **results =
+        rd_kafka_CreateAcls_result_acls(rd_kafka_event_CreateAcls_result(event), &count);
+    const rd_kafka_error_t *error = count == 1 ? rd_kafka_acl_result_error(results[0]) : NULL;
+    if (count != 1 || error != NULL) {
+        client_die(EXIT_DATA, "topic %s: %s", options->topic, error == NULL ? "no result" : rd_kafka_error_string(error));
+    }
+    rd_kafka_event_destroy(event);
+    rd_kafka_AclBinding_destroy(binding);
+    rd_kafka_AdminOptions_destroy(request);
+    rd_kafka_queue_destroy(queue);
+}
+
+/* The first rule of a topic ends what everybody may do without one: so the others' right to look is a rule, too. */
+int admin_deny_write(const struct options *options)
+{
+    require_topic(options, false);
+    rd_kafka_t *handle = client_create(RD_KAFKA_PRODUCER, client_conf(options));
+    allow_or_deny(handle, options, RD_KAFKA_ACL_OPERATION_DESCRIBE, RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW);
+    allow_or_deny(handle, options, RD_KAFKA_ACL_OPERATION_WRITE, RD_KAFKA_ACL_PERMISSION_TYPE_DENY);
+    rd_kafka_destroy(handle);
+    return 0;
+}
+
+/* --- looking --- */
 
 static json_t *topic_json(const struct rd_kafka_metadata_topic *topic)
 {

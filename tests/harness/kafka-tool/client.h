@@ -89,6 +89,7 @@ void client_pause_ms(int ms);
 int admin_create_topic(const struct options *options);
 int admin_add_partitions(const struct options *options);
 int admin_delete_topic(const struct options *options);
+int admin_deny_write(const struct options *options);
 int admin_metadata(const struct options *options);
 int produce_run(const struct options *options);
 int consume_run(const struct options *options);

@@ -12,6 +12,7 @@ static const char help[] =
     "  create-topic    --topic T --partitions N [--replication R] [--config NAME=VALUE]... [--if-not-exists]\n"
     "  add-partitions  --topic T --partitions N      N is the new total\n"
     "  delete-topic    --topic T\n"
+    "  deny-write      --topic T                     from now on nobody may write to it; needs a broker with an authorizer\n"
     "  produce         --topic T [--file FILE] [--key-field F] [--partition P] [--header NAME=VALUE]...\n"
     "                  each line of FILE (or standard input) is the value of one record\n"
     "  produce         --topic T --records [--file FILE]     lines as `consume` prints them, byte for byte\n"
@@ -42,9 +43,10 @@ struct command {
 
 static const struct command commands[] = {
     {"create-topic", admin_create_topic}, {"add-partitions", admin_add_partitions},
-    {"delete-topic", admin_delete_topic}, {"metadata", admin_metadata},
-    {"produce", produce_run},             {"consume", consume_run},
-    {"offsets", offsets_run},             {"lag", lag_run},
+    {"delete-topic", admin_delete_topic}, {"deny-write", admin_deny_write},
+    {"metadata", admin_metadata},         {"produce", produce_run},
+    {"consume", consume_run},             {"offsets", offsets_run},
+    {"lag", lag_run},
 };
 
 /* Options with a number or a text, by the place in struct options that they fill. */

@@ -4,6 +4,8 @@
 #include "signup/kafka/check.h"
 #include "signup/kafka/load.h"
 
+#define PRODUCE 0 /* the API's key */
+
 static struct mock mock;
 
 static int setup(void **state)
@@ -169,8 +171,16 @@ static void the_outcomes_topic_has_its_line_where_there_is_one(void **state)
         assert_null(strstr(lines.text, "utcomes"));
     }
     config.outcomes_topic = "signups.outcomes";
+    /* What Kafka says to the question, and what it says to those who may not ask. */
+    rd_kafka_mock_push_request_errors(mock.cluster, PRODUCE, 1, RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS);
     assert_int_equal(check(&config, &lines), KAFKA_CHECK_OK);
-    assert_non_null(strstr(lines.text, "Outcomes topic signups.outcomes: 3 partitions"));
+    assert_non_null(strstr(lines.text, "Outcomes topic signups.outcomes: 3 partitions, and may be written"));
+    rd_kafka_mock_push_request_errors(mock.cluster, PRODUCE, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    assert_int_equal(check(&config, &lines), KAFKA_CHECK_REFUSED);
+    assert_non_null(strstr(lines.text, "Outcomes topic signups.outcomes: not allowed"));
+    rd_kafka_mock_push_request_errors(mock.cluster, PRODUCE, 1, RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR);
+    assert_int_equal(check(&config, &lines), KAFKA_CHECK_AWAY);
+    assert_non_null(strstr(lines.text, "not to be found out"));
     rd_kafka_mock_partition_set_leader(mock.cluster, "signups.outcomes", 1, -1);
     assert_int_equal(check(&config, &lines), KAFKA_CHECK_AWAY);
     assert_non_null(strstr(lines.text, "Outcomes topic signups.outcomes: 1 of 3 partitions have no leader"));
