@@ -16,7 +16,7 @@
     X(run, "consume signups, call the contacts API, write the ledger, until told to stop")                             \
     X(check, "read the configuration, reach every server, say what is well or what to do")                             \
     X(migrate, "create the ledger's schema or bring it up to date")                                                    \
-    X(load, "publish the events of an NDJSON file to the topic")                                                       \
+    X(load, "publish the lines of a file to a topic")                                                       \
     X(replay, "bring dead events back: the running workers take them up again")                                        \
     X(consent, "print the evidence of a contact's consent")                                                            \
     X(forget, "erase a person from the ledger, but for the proof that it was done")                                    \

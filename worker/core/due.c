@@ -52,6 +52,11 @@ static bool due_known(const struct pipeline *pipeline, const struct delivery *ne
     dl->maybe_sent = dl->maybe_sent || newcomer->maybe_sent;
     if (dl->attempts < newcomer->attempts)
         dl->attempts = newcomer->attempts;
+    if (slice_present(newcomer->known.validation) && !dl->judged) {
+        dl->known = newcomer->known;
+        dl->known.validation = arena_copy(&dl->arena, newcomer->known.validation);
+        dl->known_at = newcomer->known_at;
+    }
     return true;
 }
 
