@@ -1,5 +1,6 @@
-/* Any text as a date: what is read lies within the years 1 to 9999, prints as a text that reads as the same time, and does not hang on
- * blanks around it; the plain form of ISO 8601 is what the C library's calendar says. */
+/* Any text as a date: what is read lies within the years 1 to 9999, prints as a text that reads as the same
+ * time, and does not hang on blanks around it; the plain form of ISO 8601 is what the C library's calendar
+ * says. */
 #include "fuzz.h"
 
 #include "date.h"
@@ -28,11 +29,16 @@ static void check_plain(struct slice text, bool read, wall_us_t date)
     }
     memcpy(room, text.ptr, text.len);
     room[text.len] = '\0';
-    REQUIRE(sscanf(room, "%4d-%2d-%2dT%2d:%2d:%2dZ", &parts[0], &parts[1], &parts[2], &parts[3], &parts[4], &parts[5]) == 6);
+    REQUIRE(sscanf(room, "%4d-%2d-%2dT%2d:%2d:%2dZ", &parts[0], &parts[1], &parts[2], &parts[3], &parts[4],
+                   &parts[5]) == 6);
     if (parts[3] >= 24 || parts[4] >= 60 || parts[5] >= 60)
         return;
-    struct tm tm = {.tm_year = parts[0] - 1900, .tm_mon = parts[1] - 1, .tm_mday = parts[2], .tm_hour = parts[3],
-                    .tm_min = parts[4], .tm_sec = parts[5]};
+    struct tm tm = {.tm_year = parts[0] - 1900,
+                    .tm_mon = parts[1] - 1,
+                    .tm_mday = parts[2],
+                    .tm_hour = parts[3],
+                    .tm_min = parts[4],
+                    .tm_sec = parts[5]};
     time_t wanted = timegm(&tm);
     /* timegm() takes the 30th of February for the second of March. */
     bool there = parts[0] >= 1 && tm.tm_mon == parts[1] - 1 && tm.tm_mday == parts[2];

@@ -1,6 +1,6 @@
-/* Landing pages' URLs: a first line is a pattern of a route, the rest a URL. Queries, decoding and patterns alone; and an event of that
- * URL under rules that attribute and route by it: its request is one that the API takes and reads as the same event again, and the
- * ledger's attribution is a flat object within its bound. */
+/* Landing pages' URLs: a first line is a pattern of a route, the rest a URL. Queries, decoding and patterns
+ * alone; and an event of that URL under rules that attribute and route by it: its request is one that the API
+ * takes and reads as the same event again, and the ledger's attribution is a flat object within its bound. */
 #include "fuzz.h"
 
 #include "attribution.h"
@@ -17,9 +17,9 @@
 #define PATTERN_MAX 64
 #define ADDRESS_MAX 512
 
-static const struct event_click_id click_ids[] = {
-    {SLICE_LITERAL("gclid"), SLICE_LITERAL("adwords")}, {SLICE_LITERAL("fbclid"), SLICE_LITERAL("facebook")},
-    {SLICE_LITERAL("ScCid"), SLICE_LITERAL("snapchat")}};
+static const struct event_click_id click_ids[] = {{SLICE_LITERAL("gclid"), SLICE_LITERAL("adwords")},
+                                                  {SLICE_LITERAL("fbclid"), SLICE_LITERAL("facebook")},
+                                                  {SLICE_LITERAL("ScCid"), SLICE_LITERAL("snapchat")}};
 static const struct slice sources[] = {SLICE_LITERAL("utm_source"), SLICE_LITERAL("s")};
 static const struct slice ids[] = {SLICE_LITERAL("utm_id"), SLICE_LITERAL("i")};
 static const struct slice social[] = {SLICE_LITERAL("facebook")};
@@ -38,7 +38,8 @@ static void check_query(struct slice url)
     while (url_next_parameter(&rest, &name, &value)) {
         REQUIRE(rest.len < bytes); /* it comes to an end */
         bytes = rest.len;
-        REQUIRE(name.len + value.len <= url.len && !memchr(name.ptr, '=', name.len) && !memchr(value.ptr, '&', value.len));
+        REQUIRE(name.len + value.len <= url.len && !memchr(name.ptr, '=', name.len) &&
+                !memchr(value.ptr, '&', value.len));
         char *decoded = malloc(value.len ? value.len : 1);
         REQUIRE(decoded);
         size_t len = url_decode(value, decoded);
@@ -52,7 +53,7 @@ static void check_query(struct slice url)
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
 }
 
 /* matched[i]: the pattern so far stands for the first i bytes of the text. */
@@ -64,7 +65,8 @@ static bool plain_glob(struct slice pattern, struct slice text, size_t folded)
         bool before = matched[0];
         matched[0] = before && star;
         for (size_t t = 0; t < text.len; t++) {
-            bool same = pattern.ptr[p] == text.ptr[t] || (t < folded && lower(pattern.ptr[p]) == lower(text.ptr[t]));
+            bool same =
+                pattern.ptr[p] == text.ptr[t] || (t < folded && lower(pattern.ptr[p]) == lower(text.ptr[t]));
             bool now = star ? matched[t] || matched[t + 1] : before && same;
             before = matched[t + 1];
             matched[t + 1] = now;
@@ -81,11 +83,15 @@ static void check_pattern(struct slice pattern, struct slice url)
     REQUIRE(buf_ok(&address) && address.len > 1);
     struct slice text = buf_slice(&address);
     const char *slash = memchr(text.ptr, '/', text.len);
-    REQUIRE(slash && slash > text.ptr && !memchr(text.ptr, '?', text.len) && !memchr(text.ptr, '#', text.len));
+    REQUIRE(slash && slash > text.ptr && !memchr(text.ptr, '?', text.len) &&
+            !memchr(text.ptr, '#', text.len));
     bool matches = url_matches(pattern, text);
-    bool plain = pattern.len <= PATTERN_MAX && text.len <= ADDRESS_MAX && memchr(pattern.ptr, '/', pattern.len);
-    for (size_t i = 0; plain && i < pattern.len; i++) /* what is left out of a pattern is not for the plain one */
-        plain = !strchr("?#:", pattern.ptr[i]) && (i == 0 || pattern.ptr[i] != '/' || pattern.ptr[i - 1] != '/');
+    bool plain =
+        pattern.len <= PATTERN_MAX && text.len <= ADDRESS_MAX && memchr(pattern.ptr, '/', pattern.len);
+    for (size_t i = 0; plain && i < pattern.len;
+         i++) /* what is left out of a pattern is not for the plain one */
+        plain =
+            !strchr("?#:", pattern.ptr[i]) && (i == 0 || pattern.ptr[i] != '/' || pattern.ptr[i - 1] != '/');
     if (plain)
         REQUIRE(matches == plain_glob(pattern, text, (size_t)(slash - text.ptr)));
     REQUIRE(url_matches(SLICE_LITERAL("*"), text));
@@ -97,10 +103,18 @@ static void check_pattern(struct slice pattern, struct slice url)
 static void read_with(struct slice event, struct slice pattern, struct arena *arena, struct signup *out)
 {
     const struct event_route routes[] = {
-        {.name = SLICE_LITERAL("page"), .urls = &pattern, .url_count = 1, .use_journeys = EVENT_FLAG_FALSE,
-         .skip_journey_if_exists = EVENT_FLAG_UNSET, .validation = EVENT_VALIDATION_INLINE},
-        {.name = SLICE_LITERAL("social"), .ad_network_sources = social, .ad_network_source_count = 1,
-         .use_journeys = EVENT_FLAG_UNSET, .skip_journey_if_exists = EVENT_FLAG_FALSE, .validation = EVENT_VALIDATION_UNSET},
+        {.name = SLICE_LITERAL("page"),
+         .urls = &pattern,
+         .url_count = 1,
+         .use_journeys = EVENT_FLAG_FALSE,
+         .skip_journey_if_exists = EVENT_FLAG_UNSET,
+         .validation = EVENT_VALIDATION_INLINE},
+        {.name = SLICE_LITERAL("social"),
+         .ad_network_sources = social,
+         .ad_network_source_count = 1,
+         .use_journeys = EVENT_FLAG_UNSET,
+         .skip_journey_if_exists = EVENT_FLAG_FALSE,
+         .validation = EVENT_VALIDATION_UNSET},
     };
     const struct event_rules rules = {
         .country = "US",
@@ -109,8 +123,7 @@ static void read_with(struct slice event, struct slice pattern, struct arena *ar
         .routes = routes,
         .route_count = 2,
     };
-    const struct record record = {
-        .topic = SLICE_LITERAL("signups"), .timestamp_ms = -1, .value = event};
+    const struct record record = {.topic = SLICE_LITERAL("signups"), .timestamp_ms = -1, .value = event};
     signup_read(&rules, &record, (wall_us_t){NOW_S * US_PER_S}, arena, out);
 }
 
@@ -127,7 +140,8 @@ static void check_attribution(struct slice attribution)
     json_object_foreach(object, name, value)
     {
         REQUIRE(json_is_string(value) && json_string_length(value) > 0);
-        REQUIRE(json_string_length(value) <= ATTRIBUTION_VALUE_BYTES_MAX && strlen(name) <= ATTRIBUTION_NAME_BYTES_MAX);
+        REQUIRE(json_string_length(value) <= ATTRIBUTION_VALUE_BYTES_MAX &&
+                strlen(name) <= ATTRIBUTION_NAME_BYTES_MAX);
     }
     json_decref(object);
 }

@@ -16,7 +16,8 @@
 static const char help[] =
     "usage: signup-worker check [--config FILE]\n\n"
     "Reads the configuration, then reaches Kafka, PostgreSQL and the contacts API, and says in one line each what is well or\n"
-    "what to do. Changes nothing, joins no consumer group, costs nothing.\n\n"
+    "what to do. With validation by `gate`, of whatever list or route, it asks the validation host too. Changes nothing, joins\n"
+    "no consumer group, costs nothing.\n\n"
     "examples:\n"
     "  signup-worker check --config /etc/signup-worker.yaml\n"
     "  signup-worker check --config new.yaml && systemctl restart signup-worker\n\n"
@@ -71,7 +72,21 @@ static int check_postgres(const struct config *config)
 static void contacts_checked(struct contacts_check_op *op)
 {
     say("contacts_api", op->health == CONTACTS_WELL, op->text);
+    if (op->validation_asked)
+        say("validation", op->validation_health == CONTACTS_WELL, op->validation_text);
     contacts_close(op->owner, NULL, NULL);
+}
+
+/* Only the gate asks it; `inline` is a part of the upsert. */
+static bool asks_validation_host(const struct config *config)
+{
+    const struct event_rules rules = event_rules_from(config);
+    bool gate = rules.validation == EVENT_VALIDATION_GATE;
+    for (size_t i = 0; i < rules.list_count; i++)
+        gate = gate || rules.lists[i].validation == EVENT_VALIDATION_GATE;
+    for (size_t i = 0; i < rules.route_count; i++)
+        gate = gate || rules.routes[i].validation == EVENT_VALIDATION_GATE;
+    return gate;
 }
 
 static int check_contacts(const struct config *config)
@@ -79,7 +94,8 @@ static int check_contacts(const struct config *config)
     uv_loop_t loop;
     if (uv_loop_init(&loop))
         return EX_OSERR;
-    const struct contacts_config contacts = contacts_config_from(config);
+    struct contacts_config contacts = contacts_config_from(config);
+    contacts.uses_validation = asks_validation_host(config);
     struct contacts_error error;
     struct contacts *api = contacts_create(&loop, &contacts, &error);
     if (!api) {
@@ -94,7 +110,7 @@ static int check_contacts(const struct config *config)
     }
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);
-    return op.exit_code;
+    return worse(op.exit_code, op.validation_exit_code);
 }
 
 int command_check(int argc, char **argv)

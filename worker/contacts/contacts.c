@@ -1,5 +1,5 @@
-/* The contacts port: takes upserts, gives outcomes; keeps the key fresh. Reads stand in read.c, validations in
- * validate.c. */
+/* The contacts port: takes upserts, gives outcomes; keeps the key fresh. Reads stand in read.c, validations
+ * in validate.c. */
 #include "room.h"
 
 #include "signup/base/crash.h"
@@ -215,8 +215,10 @@ static bool take_urls(struct contacts *contacts, const struct contacts_config *c
         snprintf(contacts->check_url, sizeof contacts->check_url, "%s/contacts?page=1&per_page=1", base);
     int validate_len = 0;
     if (validates)
-        validate_len = snprintf(contacts->validate_url, sizeof contacts->validate_url, "%s/phone/validate", validation);
-    assert(upsert_len < REQUEST_URL_BYTES && check_len < REQUEST_URL_BYTES && validate_len < REQUEST_URL_BYTES);
+        validate_len =
+            snprintf(contacts->validate_url, sizeof contacts->validate_url, "%s/phone/validate", validation);
+    assert(upsert_len < REQUEST_URL_BYTES && check_len < REQUEST_URL_BYTES &&
+           validate_len < REQUEST_URL_BYTES);
     (void)upsert_len;
     (void)check_len;
     (void)validate_len;

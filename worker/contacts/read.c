@@ -1,4 +1,5 @@
-/* Reading one contact: GET /v2/contacts/{phone_number} (contacts-api.md section 3), for the pipeline and for people. */
+/* Reading one contact: GET /v2/contacts/{phone_number} (contacts-api.md section 3), for the pipeline and for
+ * people. */
 #include "room.h"
 
 #include <stdlib.h>

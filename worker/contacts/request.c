@@ -108,8 +108,8 @@ char *request_contact_url(const char *contacts_url, struct slice phone)
 struct slice request_validation_body(struct slice phone, bool force, char out[REQUEST_VALIDATION_BYTES])
 {
     assert(request_is_e164(phone));
-    int len = snprintf(out, REQUEST_VALIDATION_BYTES, "{\"phone\":\"%.*s\",\"force\":%s}", (int)phone.len, phone.ptr,
-                       force ? "true" : "false");
+    int len = snprintf(out, REQUEST_VALIDATION_BYTES, "{\"phone\":\"%.*s\",\"force\":%s}", (int)phone.len,
+                       phone.ptr, force ? "true" : "false");
     assert(len > 0 && len < REQUEST_VALIDATION_BYTES);
     return (struct slice){out, (size_t)len};
 }

@@ -19,15 +19,15 @@
 bool request_url_check(const char *name, const char *url, char out[REQUEST_URL_BYTES],
                        char error[REQUEST_ERROR_BYTES]) __attribute__((warn_unused_result));
 
-/* The address of one contact: "<contacts_url>/%2B<digits>", the plus encoded (contacts-api.md section 3). *Gives* it, to be
- * freed. NULL: `phone` is not E.164 (a plus and up to 15 digits), or no memory. */
+/* The address of one contact: "<contacts_url>/%2B<digits>", the plus encoded (contacts-api.md section 3).
+ * *Gives* it, to be freed. NULL: `phone` is not E.164 (a plus and up to 15 digits), or no memory. */
 char *request_contact_url(const char *contacts_url, struct slice phone) __attribute__((warn_unused_result));
 
 /* A plus and up to 15 digits. */
 bool request_is_e164(struct slice phone);
 
-/* Writes the body of POST /v1/phone/validate (contacts-api.md section 2: `force` is a strict boolean). Gives a view of
- * `out`. `phone` is E.164. */
+/* Writes the body of POST /v1/phone/validate (contacts-api.md section 2: `force` is a strict boolean). Gives
+ * a view of `out`. `phone` is E.164. */
 struct slice request_validation_body(struct slice phone, bool force, char out[REQUEST_VALIDATION_BYTES]);
 
 /* The header lines of one key, built once and borrowed by every request until the key changes. The nodes are

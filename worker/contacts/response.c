@@ -6,7 +6,6 @@
 
 #include "signup/base/buf.h"
 
-#include <assert.h>
 #include <ctype.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -99,9 +98,8 @@ static void location_put(struct slice location, const char *setting, char out[TE
     char shown[TEXT_CLEAN_BYTES];
     text_clean((struct slice){location.ptr, len}, shown);
     text_shorten(shown, 200);
-    snprintf(out, TEXT_CLEAN_BYTES,
-             "the server redirects%s%s; %s is not the API's address", *shown ? " to " : "", shown,
-             setting ? setting : "contacts_api.base_url");
+    snprintf(out, TEXT_CLEAN_BYTES, "the server redirects%s%s; %s is not the API's address",
+             *shown ? " to " : "", shown, setting ? setting : "contacts_api.base_url");
 }
 
 /* For an answer that is not in the API's form: what a person would see of it. */
@@ -183,15 +181,17 @@ static int count_read(const json_t *root, const char *name, struct arena *arena,
     return 0;
 }
 
-/* Whether `text` has the letters of `mark`, whatever their case and whatever separates the words: "use_journeys",
- * "useJourneys" and "Use journeys" are one to a reader. */
+/* Whether `text` has the letters of `mark`, whatever their case and whatever separates the words:
+ * "use_journeys", "useJourneys" and "Use journeys" are one to a reader. */
 static bool mentions(struct slice text, const char *mark)
 {
     for (size_t i = 0; i < text.len; i++) {
         size_t m = 0;
+        if (i && isalnum((unsigned char)text.ptr[i - 1]))
+            continue; /* within a word: "because journeys" */
         for (size_t k = i; k < text.len && mark[m]; k++) {
             unsigned char c = (unsigned char)text.ptr[k];
-            if (m && (c <= ' ' || c == '_' || c == '-'))
+            if (m && (c <= ' ' || c == '_' || c == '-' || c >= 0x80)) /* non-breaking blanks, long dashes */
                 continue;
             if (tolower(c) != mark[m])
                 break;
@@ -204,7 +204,8 @@ static bool mentions(struct slice text, const char *mark)
 }
 
 /* Welcome Journeys that the list has and the call did not ask for are the one warning that costs money every
- * day: it has a name. A call that did ask may be told of journeys for other reasons (known already, unsubscribed). */
+ * day: it has a name. A call that did ask may be told of journeys for other reasons (known already,
+ * unsubscribed). */
 static struct slice warning_code(struct slice text, const struct signup *signup)
 {
     static const char *const marks[] = {"welcomejourney", "usejourney", "activejourney"};
@@ -214,7 +215,8 @@ static struct slice warning_code(struct slice text, const struct signup *signup)
         missed = missed || mentions(text, marks[i]);
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         missed = missed && !mentions(text, others[i]);
-    return missed && !signup->use_journeys ? SLICE_LITERAL("journeys_not_used") : SLICE_LITERAL("api_warning");
+    return missed && !signup->use_journeys ? SLICE_LITERAL("journeys_not_used")
+                                           : SLICE_LITERAL("api_warning");
 }
 
 static void warnings_read(const json_t *root, struct arena *arena, struct signup *signup)
@@ -329,8 +331,9 @@ static struct slice validation_read(const json_t *root, struct slice body, struc
     return copy;
 }
 
-/* What a validation cost, in millionths of a US dollar; -1: it says none that can be believed. A double near a decimal
- * of six places times a million is off by less than 1e-8 below COST_USD_MAX: rounding gives that decimal back. */
+/* What a validation cost, in millionths of a US dollar; -1: it says none that can be believed. A double near
+ * a decimal of six places times a million is off by less than 1e-8 below COST_USD_MAX: rounding gives that
+ * decimal back. */
 static int64_t cost_read(const json_t *validation)
 {
     const json_t *value = json_object_get(validation, "cost");
@@ -424,9 +427,10 @@ static const struct {
     const char *name;
     json_type type; /* JSON_TRUE: a boolean */
 } validation_fields[] = {
-    {"phone", JSON_STRING},   {"valid", JSON_TRUE},    {"line_type", JSON_STRING}, {"carrier", JSON_STRING},
-    {"carrier_raw", JSON_STRING}, {"ported", JSON_TRUE}, {"country", JSON_STRING}, {"state", JSON_STRING},
-    {"city", JSON_STRING},    {"on_dnc", JSON_TRUE},   {"disposition", JSON_STRING}, {"cost", JSON_REAL},
+    {"phone", JSON_STRING},   {"valid", JSON_TRUE},         {"line_type", JSON_STRING},
+    {"carrier", JSON_STRING}, {"carrier_raw", JSON_STRING}, {"ported", JSON_TRUE},
+    {"country", JSON_STRING}, {"state", JSON_STRING},       {"city", JSON_STRING},
+    {"on_dnc", JSON_TRUE},    {"disposition", JSON_STRING}, {"cost", JSON_REAL},
     {"cached", JSON_TRUE},
 };
 

@@ -1,11 +1,10 @@
-/* Reading of the answer to GET /v2/contacts/{phone_number}. What it says decides what people are told of a call of
- * unknown fate, and whether somebody who has unsubscribed is left alone: so every part that is used must be
- * exactly what the contract says. */
+/* Reading of the answer to GET /v2/contacts/{phone_number}. What it says decides what people are told of a
+ * call of unknown fate, and whether somebody who has unsubscribed is left alone: so every part that is used
+ * must be exactly what the contract says. */
 #include "response.h"
 
 #include "signup/base/buf.h"
 
-#include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -30,11 +29,13 @@ static bool text_is(const json_t *value, struct slice text)
     return json_is_string(value) && slice_equal(own, text);
 }
 
-/* A text that may be a date, and nothing that could break a warning, or be a phone number: it is written into one. */
+/* A text that may be a date, and nothing that could break a warning, or be a phone number: it is written into
+ * one. */
 static bool looks_like_a_date(struct slice text)
 {
     size_t digits = 0; /* in a row */
-    if (text.len < sizeof "2025-03-15" - 1 || text.len > DATE_BYTES_MAX || text.ptr[4] != '-' || text.ptr[7] != '-')
+    if (text.len < sizeof "2025-03-15" - 1 || text.len > DATE_BYTES_MAX || text.ptr[4] != '-' ||
+        text.ptr[7] != '-')
         return false;
     for (size_t i = 0; i < text.len; i++) {
         bool digit = text.ptr[i] >= '0' && text.ptr[i] <= '9';
@@ -60,7 +61,8 @@ static bool membership_take(const json_t *entry, struct read_call *call)
     return true;
 }
 
-/* Finds the list among the contact's. A list twice, or one without a number, leaves open which of them counts. */
+/* Finds the list among the contact's. A list twice, or one without a number, leaves open which of them
+ * counts. */
 static bool lists_read(const json_t *lists, struct read_call *call)
 {
     if (!json_is_array(lists))
@@ -90,8 +92,9 @@ static const char *contact_doubt(const json_t *root, struct read_call *call)
 /* Not the body itself: it holds the custom fields of somebody, perhaps of somebody else. */
 static const char *doubt_text(const char *doubt)
 {
-    return strcmp(doubt, CODE_OTHER) == 0 ? "the answer speaks of another contact than the one asked for"
-                                          : "the answer about the contact is not in the form that the API documents";
+    return strcmp(doubt, CODE_OTHER) == 0
+               ? "the answer speaks of another contact than the one asked for"
+               : "the answer about the contact is not in the form that the API documents";
 }
 
 static void doubt_fill(const struct answer *answer, bool said, const char *doubt, struct outcome *outcome)
@@ -129,8 +132,8 @@ void response_read_contact(const struct answer *answer, struct read_call *call)
 
 static void member_put(struct buf *out, const char *name)
 {
-    char before = out->data[out->len - 1];
-    buf_printf(out, "%s\"%s\":", before == '{' ? "" : ",", name);
+    bool first = !out->len || out->data[out->len - 1] == '{';
+    buf_printf(out, "%s\"%s\":", first ? "" : ",", name);
 }
 
 /* Texts, booleans and numbers; nothing else is documented as a value anywhere here. */
@@ -193,13 +196,15 @@ static void fields_put(struct buf *out, const json_t *object, const struct field
 
 static void contact_put(struct buf *out, const json_t *root)
 {
-    static const struct field facts[] = {{"phone_number", JSON_STRING}, {"carrier", JSON_STRING},
-                                         {"line_type", JSON_STRING},    {"timezone", JSON_STRING},
+    static const struct field facts[] = {{"phone_number", JSON_STRING},
+                                         {"carrier", JSON_STRING},
+                                         {"line_type", JSON_STRING},
+                                         {"timezone", JSON_STRING},
                                          {"is_valid", JSON_TRUE}};
-    static const struct field membership[] = {
-        {"list_id", JSON_INTEGER},     {"list_number", JSON_STRING},   {"active", JSON_TRUE},
-        {"signup_date", JSON_STRING},  {"custom_fields", JSON_OBJECT}, {"send_count", JSON_INTEGER},
-        {"click_count", JSON_INTEGER}};
+    static const struct field membership[] = {{"list_id", JSON_INTEGER},      {"list_number", JSON_STRING},
+                                              {"active", JSON_TRUE},          {"signup_date", JSON_STRING},
+                                              {"custom_fields", JSON_OBJECT}, {"send_count", JSON_INTEGER},
+                                              {"click_count", JSON_INTEGER}};
     const json_t *lists = json_object_get(root, "lists");
     buf_append_char(out, '{');
     fields_put(out, root, facts, sizeof facts / sizeof facts[0]);
@@ -223,7 +228,8 @@ static const char *look_up_doubt(const json_t *root, struct slice phone)
         return CODE_OTHER;
     for (size_t i = 0; i < json_array_size(lists); i++) {
         const json_t *entry = json_array_get(lists, i);
-        if (!json_is_string(json_object_get(entry, "list_number")) || !json_is_boolean(json_object_get(entry, "active")))
+        if (!json_is_string(json_object_get(entry, "list_number")) ||
+            !json_is_boolean(json_object_get(entry, "active")))
             return CODE_BROKEN;
     }
     return json_is_array(lists) ? NULL : CODE_BROKEN;

@@ -17,7 +17,7 @@ struct task {
     struct curl_slist trace_node;
     char trace_line[REQUEST_TRACE_BYTES];
     struct contacts *contacts;
-    char *url; /* of a read, which has one of its own; ours */
+    char *url;                           /* of a read, which has one of its own; ours */
     char body[REQUEST_VALIDATION_BYTES]; /* of a validation */
     void *op; /* the call, or the struct contacts_check_op or contacts_look_up_op */
     struct task *next;
@@ -26,7 +26,8 @@ struct task {
 struct contacts {
     uv_loop_t *loop;
     struct http_client *http;
-    struct http_client *validation_http; /* its own, so that neither host waits for the other; NULL: no validation_url */
+    /* Another, so that neither host waits for the other. NULL: no validation_url. */
+    struct http_client *validation_http;
     unsigned clients; /* of these, not closed yet */
     bool uses_validation;
     struct key_store key;

@@ -1,5 +1,5 @@
-/* Asking what kind of phone it is: POST /v1/phone/validate on its own host (contacts-api.md section 2). The transfer
- * rules are those of an upsert: a hidden repetition could be paid for twice. */
+/* Asking what kind of phone it is: POST /v1/phone/validate on its own host (contacts-api.md section 2). The
+ * transfer rules are those of an upsert: a hidden repetition could be paid for twice. */
 #include "room.h"
 
 static void validate_done(struct http_request *request, const struct http_result *result)

@@ -40,6 +40,13 @@ static bool api_path_is(const struct call *call, const char *path)
            (call->target.len == len || call->target.data[len] == '?');
 }
 
+/* With --strict-hosts each host answers for its own version alone; the validation host never knows of v2. */
+static bool api_is_served_here(const struct call *call)
+{
+    bool v1 = call->target.len >= 8 && !memcmp(call->target.data, "/api/v1/", 8);
+    return call->host == CALL_HOST_BOTH || v1 == (call->host == CALL_HOST_VALIDATION);
+}
+
 static enum call_op api_route(const struct call *call)
 {
     size_t len;
@@ -47,6 +54,8 @@ static enum call_op api_route(const struct call *call)
     bool get = !strcmp(call->method, "GET");
     if (call->target.len >= 6 && !memcmp(call->target.data, "/_sim/", 6))
         return CALL_CONTROL;
+    if (!api_is_served_here(call))
+        return CALL_OTHER;
     if (post && api_path_is(call, "/api/v2/contacts"))
         return CALL_UPSERT;
     if (post && api_path_is(call, "/api/v2/contacts/bulk"))
@@ -108,8 +117,11 @@ void api_inspect(struct call *call)
         call->list = api_note_number(&call->list_text, json_object_get(call->json, "list_number"), true);
         call->use_journeys = api_note_flag(json_object_get(call->json, "use_journeys"));
         call->skip_journey_if_exists = api_note_flag(json_object_get(call->json, "skip_journey_if_exists"));
+        call->use_validation = api_note_flag(json_object_get(call->json, "use_validation"));
+        call->force = api_note_flag(json_object_get(call->json, "force"));
     } else if (call->op == CALL_VALIDATE) {
         call->phone = api_note_number(&call->phone_text, json_object_get(call->json, "phone"), true);
+        call->force = api_note_flag(json_object_get(call->json, "force"));
     }
 }
 
@@ -162,9 +174,9 @@ static void api_perform_other(struct call *call)
 {
     struct api_refusal refusal;
     size_t len;
-    bool known = api_path_is(call, "/api/v2/contacts") || api_path_is(call, "/api/v2/contacts/bulk") ||
+    bool known = api_is_served_here(call) && (api_path_is(call, "/api/v2/contacts") || api_path_is(call, "/api/v2/contacts/bulk") ||
                  reads_path_phone(call, &len) || api_path_is(call, "/api/v1/phone/validate") ||
-                 api_path_is(call, "/api/v1/phone/validate/batch");
+                 api_path_is(call, "/api/v1/phone/validate/batch"));
     if (known)
         api_refuse(&refusal, 405, "method_not_allowed", "Method not allowed");
     else

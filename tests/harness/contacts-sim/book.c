@@ -106,8 +106,14 @@ static void book_effect(struct buf *line, const struct call_effect *effect)
     buf_append_bool(line, effect->new_contact);
     buf_append_str(line, ",\"is_new_list_contact\":");
     buf_append_bool(line, effect->new_list_contact);
+    buf_append_str(line, ",\"lookups\":");
+    buf_append_u64(line, effect->lookups);
     buf_append_str(line, ",\"paid_lookups\":");
     buf_append_u64(line, effect->paid_lookups);
+    if (effect->disposition[0]) {
+        buf_append_str(line, ",\"disposition\":");
+        buf_append_json(line, effect->disposition, strlen(effect->disposition));
+    }
 }
 
 static void book_digest(struct book *book, const struct buf *body)
@@ -141,6 +147,10 @@ void book_note_received(struct book *book, const struct call *call)
     book_text(line, ",\"path\":", &call->target);
     book_flag(line, ",\"use_journeys\":", call->use_journeys);
     book_flag(line, ",\"skip_journey_if_exists\":", call->skip_journey_if_exists);
+    book_flag(line, ",\"use_validation\":", call->use_validation);
+    book_flag(line, ",\"force\":", call->force);
+    if (call->host == CALL_HOST_VALIDATION)
+        buf_append_str(line, ",\"host\":\"validation\"");
     book_effect(line, &call->effect);
     buf_append_str(line, ",\"code\":");
     buf_append_json(line, call->code, strlen(call->code));

@@ -4,7 +4,8 @@
  * turn leaves, so whatever a client has seen is in the file, also after kill -9 of the simulator. A book
  * that cannot be written ends the process. Phases, joined by `seq`:
  *   received     once per complete request, with the request's facts, its effect if it had one, and the `code` by
- *                which the contract refuses it ("": it does not; a fault may answer otherwise)
+ *                which the contract refuses it ("": it does not; a fault may answer otherwise); `host` is "validation" on
+ *                the port of that host, left out elsewhere
  *   effect       an effect after the arrival: each contact of a bulk, or a call whose rule said apply "late"
  *   answered     an answer starts to leave: `status` on the wire, `whole` false if a fault spoiled it
  *   dropped      a fault leaves the call without an answer

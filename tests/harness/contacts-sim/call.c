@@ -20,8 +20,11 @@ void call_clear(struct call *call)
 {
     struct call next = {
         .op = CALL_OTHER,
+        .host = call->host,
         .use_journeys = CALL_FLAG_ABSENT,
         .skip_journey_if_exists = CALL_FLAG_ABSENT,
+        .use_validation = CALL_FLAG_ABSENT,
+        .force = CALL_FLAG_ABSENT,
         .target = call->target,
         .body = call->body,
         .key = call->key,

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "buf.h"
+#include "phone.h"
 
 struct fault_action;
 
@@ -31,13 +32,18 @@ const char *call_op_str(enum call_op op);
 /* A boolean of the request as it was sent; anything that is no boolean counts as absent here. */
 enum call_flag { CALL_FLAG_ABSENT = -1, CALL_FLAG_FALSE = 0, CALL_FLAG_TRUE = 1 };
 
+/* The vendor's two hosts; a port may stand for both. */
+enum call_host { CALL_HOST_BOTH, CALL_HOST_CONTACTS, CALL_HOST_VALIDATION };
+
 /* What the call did to the state. */
 struct call_effect {
     bool applied; /* took effect; false for a refused call and for one that a fault kept from it */
     bool new_contact;
     bool new_list_contact;
     unsigned enrolled;     /* journeys */
-    unsigned paid_lookups; /* validations that cost money */
+    unsigned lookups;      /* validations */
+    unsigned paid_lookups; /* of these, that cost money */
+    char disposition[PHONE_WORD_BYTES]; /* of a single validation; "" none */
 };
 
 /* Embedded in its connection and used again for the next request: the buffers keep their memory. */
@@ -53,6 +59,7 @@ struct call {
     struct buf traceparent;
     bool body_too_large;
     bool keep_alive;
+    enum call_host host; /* where it came in */
 
     /* its place in the book */
     uint64_t seq;
@@ -67,6 +74,8 @@ struct call {
     struct buf list_text;
     enum call_flag use_journeys;
     enum call_flag skip_journey_if_exists;
+    enum call_flag use_validation;
+    enum call_flag force;
     bool overlap; /* another call for the same phone and list was in flight */
     bool counted_in_flight;
 

@@ -477,6 +477,7 @@ void conn_create(struct server *server, int fd, const struct listener *listener)
     conn->fd = fd;
     conn->id = ++server->last_conn_id;
     conn->control_only = listener->control;
+    conn->call.host = listener->host;
     conn->timer.fire = conn_on_timer;
     conn->late_timer.fire = conn_on_late;
     conn->state = listener->tls ? CONN_HANDSHAKE : CONN_READING;

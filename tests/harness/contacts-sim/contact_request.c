@@ -52,13 +52,20 @@ static bool contact_request_read_number(const struct sim *sim, const json_t *obj
 /* True when the list is one of the account's. */
 static bool contact_request_owns_list(const struct sim *sim, uint64_t list)
 {
-    const struct options *options = sim->options;
-    for (size_t i = 0; i < options->list_count; i++)
-        if (options->lists[i] == list)
+    for (size_t i = 0; i < sim->list_count; i++)
+        if (sim->lists[i] == list)
             return true;
     char text[PHONE_TEXT_BYTES];
     phone_format(list, text);
-    return !options->list_count && text[1] == '1';
+    return !sim->list_count && text[1] == '1';
+}
+
+static unsigned contact_request_journeys(const struct sim *sim, uint64_t list)
+{
+    for (size_t i = 0; i < sim->journeys_count; i++)
+        if (sim->journeys[i].list == list)
+            return sim->journeys[i].active;
+    return sim->journeys_usual;
 }
 
 static bool contact_request_read_flags(const json_t *object, struct contact_request *request,
@@ -172,7 +179,7 @@ bool contact_request_read(const struct sim *sim, json_t *object, size_t bytes,
                           struct contact_request *request, struct api_refusal *refusal)
 {
     *request = (struct contact_request){
-        .upsert = {.signup_s = sim->wall_us / 1000000, .journeys = sim->options->journeys},
+        .upsert = {.signup_s = sim->wall_us / 1000000},
     };
     if (!json_is_object(object)) {
         api_refuse(refusal, 400, "invalid_field", "A contact must be an object");
@@ -195,5 +202,6 @@ bool contact_request_read(const struct sim *sim, json_t *object, size_t bytes,
         api_refuse(refusal, 400, "list_not_found", "No such sending list on this account");
         return false;
     }
+    request->upsert.journeys = contact_request_journeys(sim, request->upsert.list);
     return true;
 }

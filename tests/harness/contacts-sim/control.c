@@ -61,6 +61,16 @@ static void control_delete_faults(struct sim *sim, struct call *call)
     control_answer_ok(call);
 }
 
+void control_reset_account(struct sim *sim)
+{
+    const struct options *options = sim->options;
+    memcpy(sim->lists, options->lists, sizeof sim->lists);
+    sim->list_count = options->list_count;
+    sim->journeys_count = 0;
+    sim->journeys_usual = options->journeys;
+    control_set_keys(sim, options->keys, options->key_count);
+}
+
 static void control_post_reset(struct sim *sim, struct call *call)
 {
     uint64_t open = sim->stats.open;
@@ -72,7 +82,7 @@ static void control_post_reset(struct sim *sim, struct call *call)
     sim->billing_code = NULL;
     sim->latency_min_ms = sim->options->latency_min_ms;
     sim->latency_max_ms = sim->options->latency_max_ms;
-    control_set_keys(sim, sim->options->keys, sim->options->key_count);
+    control_reset_account(sim);
     control_answer_ok(call);
 }
 
@@ -125,6 +135,138 @@ static void control_post_billing(struct sim *sim, struct call *call)
     }
     free(sim->billing_code);
     sim->billing_code = json_string_length(code) ? buf_copy_text(json_string_value(code)) : NULL;
+    control_answer_ok(call);
+}
+
+static void control_post_lists(struct sim *sim, struct call *call)
+{
+    uint64_t lists[OPTIONS_MAX_LISTS];
+    size_t count = json_array_size(call->json);
+    bool good = json_is_array(call->json) && count <= OPTIONS_MAX_LISTS;
+    for (size_t i = 0; good && i < count; i++) {
+        const json_t *value = json_array_get(call->json, i);
+        good = json_is_string(value) &&
+               phone_parse_e164(json_string_value(value), json_string_length(value), &lists[i]);
+    }
+    if (!good) {
+        control_refuse(call, 400, "the body must be an array of at most 256 E.164 numbers");
+        return;
+    }
+    memcpy(sim->lists, lists, count * sizeof lists[0]);
+    sim->list_count = count;
+    control_answer_ok(call);
+}
+
+static void control_post_journeys(struct sim *sim, struct call *call)
+{
+    const char *text = NULL;
+    json_int_t journeys;
+    uint64_t list = 0;
+    if (json_unpack(call->json, "{s?s,s:I!}", "list", &text, "journeys", &journeys) || journeys < 0 || journeys > 1000 ||
+        (text && !phone_parse_e164(text, strlen(text), &list))) {
+        control_refuse(call, 400, "the body must be {\"list\": E.164, \"journeys\": 0 to 1000}; the list may be left out");
+        return;
+    }
+    if (!list) {
+        sim->journeys_usual = (unsigned)journeys;
+        sim->journeys_count = 0;
+        control_answer_ok(call);
+        return;
+    }
+    size_t i = 0;
+    while (i < sim->journeys_count && sim->journeys[i].list != list)
+        i++;
+    if (i == OPTIONS_MAX_LISTS) {
+        control_refuse(call, 400, "too many lists of their own");
+        return;
+    }
+    sim->journeys[i] = (struct sim_journeys){list, (unsigned)journeys};
+    sim->journeys_count += i == sim->journeys_count;
+    control_answer_ok(call);
+}
+
+/* A word that goes into JSON as it is. */
+static bool control_take_word(char to[PHONE_WORD_BYTES], const json_t *value)
+{
+    const char *text = json_string_value(value);
+    if (!text || strlen(text) >= PHONE_WORD_BYTES || strpbrk(text, "\"\\"))
+        return false;
+    for (const char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ')
+            return false;
+    strcpy(to, text);
+    return true;
+}
+
+static bool control_take_fact(struct phone_facts *facts, const char *name, const json_t *value)
+{
+    struct {
+        const char *name;
+        char *to;
+    } words[] = {{"carrier", facts->carrier}, {"carrier_raw", facts->carrier_raw}, {"country", facts->country},
+                 {"state", facts->state},     {"city", facts->city}};
+    struct {
+        const char *name;
+        bool *to;
+    } flags[] = {{"valid", &facts->valid}, {"ported", &facts->ported}, {"on_dnc", &facts->on_dnc},
+                 {"provider_error", &facts->provider_error}, {"not_sendable", &facts->not_sendable}};
+    char word[PHONE_WORD_BYTES];
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (!strcmp(name, words[i].name))
+            return control_take_word(words[i].to, value);
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (!strcmp(name, flags[i].name)) {
+            *flags[i].to = json_is_true(value);
+            return json_is_boolean(value);
+        }
+    }
+    if (!strcmp(name, "line_type") && control_take_word(word, value)) {
+        phone_facts_set_line_type(facts, word);
+        return true;
+    }
+    return false;
+}
+
+/* What lookups of one number find out. The disposition first: the others are said on top of what goes with it. */
+static bool control_read_facts(json_t *object, struct phone_facts *facts, bool *steered)
+{
+    const json_t *disposition = json_object_get(object, "disposition");
+    char word[PHONE_WORD_BYTES];
+    const char *name;
+    json_t *value;
+    *steered = disposition != NULL;
+    if (disposition && (!control_take_word(word, disposition) || !*word))
+        return false;
+    if (disposition)
+        phone_facts_set_disposition(facts, word);
+    json_object_foreach(object, name, value) {
+        if (!strcmp(name, "phone") || !strcmp(name, "disposition") || !strcmp(name, "validated"))
+            continue;
+        *steered = true;
+        if (!control_take_fact(facts, name, value))
+            return false;
+    }
+    return true;
+}
+
+static void control_post_phone(struct sim *sim, struct call *call)
+{
+    const json_t *number = json_object_get(call->json, "phone");
+    const json_t *validated = json_object_get(call->json, "validated");
+    uint64_t phone = 0;
+    bool steered;
+    bool good = json_is_string(number) &&
+                phone_parse_e164(json_string_value(number), json_string_length(number), &phone) &&
+                (!validated || json_is_boolean(validated));
+    struct phone_facts facts = good ? phone_look_up(phone) : (struct phone_facts){0};
+    if (!good || !control_read_facts(call->json, &facts, &steered)) {
+        control_refuse(call, 400, "the body must be {\"phone\": E.164, ...} with the fields that --help names");
+        return;
+    }
+    if (steered || json_object_size(call->json) == 1)
+        state_steer(&sim->state, phone, steered ? &facts : NULL);
+    if (validated)
+        state_set_validated(&sim->state, phone, json_is_true(validated));
     control_answer_ok(call);
 }
 
@@ -237,6 +379,8 @@ void control_perform(struct sim *sim, struct call *call)
         {"POST", "/_sim/reset", control_post_reset},     {"POST", "/_sim/keys", control_post_keys},
         {"POST", "/_sim/latency", control_post_latency}, {"POST", "/_sim/billing", control_post_billing},
         {"GET", "/_sim/contact", control_get_contact},   {"POST", "/_sim/contact", control_post_contact},
+        {"POST", "/_sim/lists", control_post_lists},     {"POST", "/_sim/journeys", control_post_journeys},
+        {"POST", "/_sim/phone", control_post_phone},
     };
     const char *query = memchr(call->target.data, '?', call->target.len);
     size_t len = query ? (size_t)(query - call->target.data) : call->target.len;

@@ -42,8 +42,7 @@ static uint16_t listener_port(int fd)
     return (uint16_t)strtoul(port, NULL, 10);
 }
 
-bool listener_open(struct listener *listener, struct server *server, const char *address, bool tls,
-                   bool control)
+bool listener_open(struct listener *listener, struct server *server, const char *address, bool tls)
 {
     int on = 1;
     struct addrinfo *found = listener_parse(address);
@@ -55,8 +54,7 @@ bool listener_open(struct listener *listener, struct server *server, const char 
     bool good = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) &&
                 !bind(fd, found->ai_addr, found->ai_addrlen) && !listen(fd, SOMAXCONN);
     freeaddrinfo(found);
-    *listener = (struct listener){.kind = SOURCE_LISTENER, .server = server, .fd = fd, .tls = tls,
-                                  .control = control};
+    *listener = (struct listener){.kind = SOURCE_LISTENER, .server = server, .fd = fd, .tls = tls};
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = listener};
     if (!good || epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
         fprintf(stderr, "contacts-sim: cannot listen on %s: %s\n", address, strerror(errno));

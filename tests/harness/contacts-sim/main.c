@@ -32,7 +32,7 @@ int main(int argc, char **argv)
     sim.latency_max_ms = options.latency_max_ms;
     state_init(&sim.state);
     faults_init(&sim.faults, options.seed);
-    control_set_keys(&sim, options.keys, options.key_count);
+    control_reset_account(&sim);
     if (!book_open(&sim.book, options.book, options.book_bodies)) {
         fprintf(stderr, "contacts-sim: cannot open %s: %s\n", options.book, strerror(errno));
         return EX_CANTCREAT;

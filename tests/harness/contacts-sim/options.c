@@ -18,8 +18,12 @@ static const char options_help[] =
     "  --listen ADDR:PORT      where to listen (127.0.0.1:0; port 0 picks one)\n"
     "  --tls-cert F --tls-key F  PEM files; TLS on --listen, or on --tls-listen if that is given\n"
     "  --tls-listen ADDR:PORT  a second port with TLS\n"
+    "  --validation-listen ADDR:PORT  a port of the validation host: v1 alone\n"
+    "  --validation-tls-listen ADDR:PORT  the same with TLS\n"
+    "  --strict-hosts          the other ports serve v2 alone (without it: both)\n"
     "  --control-listen ADDR:PORT  a port for control calls alone, which never misbehaves\n"
-    "  --port-file F           one port a line: listen, tls-listen, control-listen\n"
+    "  --port-file F           one port a line: listen, tls-listen, validation-listen, validation-tls-listen,\n"
+    "                          control-listen, as far as they are given\n"
     "  --key KEY               an accepted key, repeatable (" OPTIONS_DEFAULT_KEY ")\n"
     "  --latency-ms N | A..B   before each answer; a range is drawn uniformly\n"
     "  --seed N                of latencies and probabilities (1)\n"
@@ -34,8 +38,10 @@ static const char options_help[] =
     "Lookups are decided by the last four digits of a number: 9001 fixed line (unreachable), 9002 voip\n"
     "(unreachable), 9003 do-not-call (risky), 9004 invalid, 9005 unknown, 9006 the provider cannot be\n"
     "reached (503), 9007 voip that the account rejects (an upsert with use_validation: 400 not_sendable),\n"
-    "all others ok. A contact that was set inactive stays so: an upsert updates it, enrols nobody and says\n"
-    "so in `warnings`.\n"
+    "all others ok; or, number by number, by POST /_sim/phone. The first lookup of a number costs $0.003, for\n"
+    "all keys together; from then on the account is told the same again for nothing, without the provider,\n"
+    "unless `force` asks for a fresh one. A contact that was set inactive stays so: an upsert updates it, enrols\n"
+    "nobody and says so in `warnings`.\n"
     "\n"
     "Control, no key needed:\n"
     "  GET  /_sim/stats                            counters\n"
@@ -44,6 +50,12 @@ static const char options_help[] =
     "  POST /_sim/keys    [\"trk_...\"]              the accepted keys from now on\n"
     "  POST /_sim/latency {\"min_ms\":N,\"max_ms\":N}\n"
     "  POST /_sim/billing {\"code\":\"suspended\"}     402 where validation is asked for; null or \"\" ends it\n"
+    "  POST /_sim/lists   [\"+1...\"]               the account's sending lists from now on; []: every +1 number\n"
+    "  POST /_sim/journeys {\"list\":\"+1..\",\"journeys\":N}  active Welcome Journeys of a list; without a list: of all\n"
+    "  POST /_sim/phone   {\"phone\":\"+1..\", ...}  what lookups of it find out from now on: disposition (with all that\n"
+    "                     goes with it), line_type, carrier, carrier_raw, country, state, city, valid, ported,\n"
+    "                     on_dnc, provider_error, not_sendable; \"validated\": as if it had been looked up, or never;\n"
+    "                     the phone alone: what its last four digits say\n"
     "  GET  /_sim/contact?phone=+1...&list=+1...   enrolments, calls, values of the custom field seq\n"
     "  POST /_sim/contact {\"phone\":..,\"list\":..,\"active\":false}  unsubscribes it (true: subscribes it again);\n"
     "                     with \"create\":true also one that is not on the list yet, as an import would\n"
@@ -122,6 +134,9 @@ static unsigned long long options_number(const char *text, unsigned long long mo
 enum options_id {
     OPTION_LISTEN = 1000,
     OPTION_TLS_LISTEN,
+    OPTION_VALIDATION_LISTEN,
+    OPTION_VALIDATION_TLS_LISTEN,
+    OPTION_STRICT_HOSTS,
     OPTION_CONTROL_LISTEN,
     OPTION_PORT_FILE,
     OPTION_TLS_CERT,
@@ -142,6 +157,9 @@ static void options_take(struct options *options, int id, const char *value)
     switch (id) {
     case OPTION_LISTEN: options->listen = value; break;
     case OPTION_TLS_LISTEN: options->tls_listen = value; break;
+    case OPTION_VALIDATION_LISTEN: options->validation_listen = value; break;
+    case OPTION_VALIDATION_TLS_LISTEN: options->validation_tls_listen = value; break;
+    case OPTION_STRICT_HOSTS: options->strict_hosts = true; break;
     case OPTION_CONTROL_LISTEN: options->control_listen = value; break;
     case OPTION_PORT_FILE: options->port_file = value; break;
     case OPTION_TLS_CERT: options->tls_cert = value; break;
@@ -171,6 +189,9 @@ void options_parse(struct options *options, int argc, char **argv)
     static const struct option known[] = {
         {"listen", required_argument, NULL, OPTION_LISTEN},
         {"tls-listen", required_argument, NULL, OPTION_TLS_LISTEN},
+        {"validation-listen", required_argument, NULL, OPTION_VALIDATION_LISTEN},
+        {"validation-tls-listen", required_argument, NULL, OPTION_VALIDATION_TLS_LISTEN},
+        {"strict-hosts", no_argument, NULL, OPTION_STRICT_HOSTS},
         {"control-listen", required_argument, NULL, OPTION_CONTROL_LISTEN},
         {"port-file", required_argument, NULL, OPTION_PORT_FILE},
         {"tls-cert", required_argument, NULL, OPTION_TLS_CERT},
@@ -196,6 +217,10 @@ void options_parse(struct options *options, int argc, char **argv)
         options_reject("--tls-cert and --tls-key belong together", "one is missing");
     if (options->tls_listen && !options->tls_cert)
         options_reject("--tls-listen needs --tls-cert", options->tls_listen);
+    if (options->validation_tls_listen && !options->tls_cert)
+        options_reject("--validation-tls-listen needs --tls-cert", options->validation_tls_listen);
+    if (options->strict_hosts && !options->validation_listen && !options->validation_tls_listen)
+        options_reject("--strict-hosts needs a validation host", "nobody would serve v1");
     if (!options->key_count)
         options->keys[options->key_count++] = OPTIONS_DEFAULT_KEY;
 }

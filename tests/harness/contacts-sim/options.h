@@ -13,6 +13,9 @@
 struct options {
     const char *listen;         /* address:port, port 0 picks one */
     const char *tls_listen;     /* NULL: none */
+    const char *validation_listen; /* NULL: none; a port that serves v1 alone */
+    const char *validation_tls_listen; /* the same with TLS */
+    bool strict_hosts;             /* the other ports serve v2 alone */
     const char *control_listen; /* NULL: none; this port never misbehaves */
     const char *port_file;
     const char *tls_cert;

@@ -47,13 +47,6 @@ void phone_format(uint64_t phone, char text[PHONE_TEXT_BYTES])
     assert(len > 0 && len < PHONE_TEXT_BYTES);
 }
 
-const char *phone_disposition_str(enum phone_disposition disposition)
-{
-    static const char *const names[] = {"ok", "unreachable", "risky", "invalid", "unknown"};
-    assert((size_t)disposition < sizeof names / sizeof names[0]);
-    return names[disposition];
-}
-
 static const char *phone_country(uint64_t phone)
 {
     char text[PHONE_TEXT_BYTES];
@@ -70,50 +63,56 @@ static const char *phone_country(uint64_t phone)
     return "XX";
 }
 
+static void phone_set(char word[PHONE_WORD_BYTES], const char *text)
+{
+    snprintf(word, PHONE_WORD_BYTES, "%s", text);
+}
+
+void phone_facts_set_line_type(struct phone_facts *facts, const char *line_type)
+{
+    static const struct {
+        const char *v1;
+        const char *v2;
+    } known[] = {{"mobile", "CELL PHONE"}, {"fixed line", "LANDLINE"}, {"voip", "VOIP"}, {"other", "FAKE"}};
+    phone_set(facts->line_type, line_type);
+    phone_set(facts->line_type_v2, "UNKNOWN");
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (!strcmp(known[i].v1, line_type))
+            phone_set(facts->line_type_v2, known[i].v2);
+}
+
+void phone_facts_set_disposition(struct phone_facts *facts, const char *disposition)
+{
+    bool invalid = !strcmp(disposition, "invalid");
+    bool unknown = !strcmp(disposition, "unknown");
+    bool fixed = !strcmp(disposition, "unreachable");
+    phone_set(facts->disposition, disposition);
+    phone_facts_set_line_type(facts, invalid ? "other" : unknown ? "unknown" : fixed ? "fixed line" : "mobile");
+    phone_set(facts->carrier, invalid || unknown ? "" : fixed ? "AT&T" : "Verizon Wireless");
+    phone_set(facts->carrier_raw, facts->carrier);
+    facts->valid = !invalid;
+    facts->on_dnc = !strcmp(disposition, "risky");
+}
+
+static void phone_facts_set_voip(struct phone_facts *facts)
+{
+    phone_facts_set_line_type(facts, "voip");
+    phone_set(facts->carrier, "Bandwidth.com");
+    phone_set(facts->carrier_raw, facts->carrier);
+}
+
 struct phone_facts phone_look_up(uint64_t phone)
 {
-    struct phone_facts facts = {
-        .disposition = PHONE_OK, .valid = true, .line_type = "mobile", .line_type_v2 = "CELL PHONE",
-        .carrier = "Verizon Wireless", .country = phone_country(phone),
-    };
-    switch (phone % 10000) {
-    case 9001:
-        facts.disposition = PHONE_UNREACHABLE;
-        facts.line_type = "fixed line";
-        facts.line_type_v2 = "LANDLINE";
-        facts.carrier = "AT&T";
-        break;
-    case 9007:
-        facts.not_sendable = true;
-        /* fall through */
-    case 9002:
-        facts.disposition = PHONE_UNREACHABLE;
-        facts.line_type = "voip";
-        facts.line_type_v2 = "VOIP";
-        facts.carrier = "Bandwidth.com";
-        break;
-    case 9003:
-        facts.disposition = PHONE_RISKY;
-        facts.on_dnc = true;
-        break;
-    case 9004:
-        facts.disposition = PHONE_INVALID;
-        facts.valid = false;
-        facts.line_type = "other";
-        facts.line_type_v2 = "FAKE";
-        facts.carrier = "";
-        break;
-    case 9005:
-        facts.disposition = PHONE_UNKNOWN;
-        facts.line_type = "unknown";
-        facts.line_type_v2 = "UNKNOWN";
-        facts.carrier = "";
-        break;
-    case 9006:
-        facts.provider_error = true;
-        break;
-    default:
-        break;
-    }
+    static const char *const by_digits[] = {"ok", "unreachable", "unreachable", "risky",
+                                            "invalid", "unknown", "ok", "unreachable"};
+    struct phone_facts facts = {.state = "NY", .city = "New York"};
+    unsigned digits = (unsigned)(phone % 10000);
+    unsigned rule = digits > 9000 && digits < 9008 ? digits - 9000 : 0;
+    phone_set(facts.country, phone_country(phone));
+    phone_facts_set_disposition(&facts, by_digits[rule]);
+    if (rule == 2 || rule == 7)
+        phone_facts_set_voip(&facts);
+    facts.provider_error = rule == 6;
+    facts.not_sendable = rule == 7;
     return facts;
 }

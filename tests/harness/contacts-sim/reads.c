@@ -44,9 +44,9 @@ static void reads_append_date(struct buf *out, int64_t seconds)
 }
 
 /* What both answers tell about the number; the words are those of v2. */
-static void reads_append_phone_facts(struct buf *out, const struct state_contact *contact)
+static void reads_append_phone_facts(struct state *state, struct buf *out, const struct state_contact *contact)
 {
-    struct phone_facts facts = phone_look_up(contact->phone);
+    struct phone_facts facts = state_facts_known(state, contact->phone);
     if (contact->validated)
         buf_append_format(out, "\"carrier\":\"%s\",\"line_type\":\"%s\"", facts.carrier, facts.line_type_v2);
     else
@@ -82,7 +82,7 @@ void reads_perform_get(struct sim *sim, struct call *call)
     char phone[PHONE_TEXT_BYTES];
     phone_format(contact->phone, phone);
     buf_append_format(&call->answer, "{\"phone_number\":\"%s\",", phone);
-    reads_append_phone_facts(&call->answer, contact);
+    reads_append_phone_facts(&sim->state, &call->answer, contact);
     buf_append_str(&call->answer, ",\"lists\":[");
     bool first = true;
     for (const struct state_list_contact *entry = contact->lists; entry; entry = entry->next) {
@@ -171,14 +171,14 @@ static bool reads_parse_query(const struct sim *sim, const struct call *call, st
     return true;
 }
 
-static void reads_append_listed(struct buf *out, const struct state_list_contact *entry)
+static void reads_append_listed(struct state *state, struct buf *out, const struct state_list_contact *entry)
 {
     char phone[PHONE_TEXT_BYTES];
     phone_format(entry->contact->phone, phone);
     buf_append_format(out, "{\"phone_number\":\"%s\",", phone);
     reads_append_membership(out, entry);
     buf_append_str(out, ",\"signup_method\":\"api\",");
-    reads_append_phone_facts(out, entry->contact);
+    reads_append_phone_facts(state, out, entry->contact);
     buf_append_str(out, ",\"revenue_total\":0,\"conversion_count\":0,\"last_sent_at\":null,"
                         "\"last_clicked_at\":null,\"in_workflow\":");
     buf_append_bool(out, entry->journeys > 0);
@@ -207,7 +207,7 @@ void reads_perform_list(struct sim *sim, struct call *call)
         if (total >= first && total < first + query.per_page) {
             if (total > first)
                 buf_append_str(&call->answer, ",");
-            reads_append_listed(&call->answer, entries[i]);
+            reads_append_listed(&sim->state, &call->answer, entries[i]);
         }
         total++;
     }

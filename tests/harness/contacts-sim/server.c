@@ -74,22 +74,29 @@ static void server_read_clocks(struct server *server)
 static bool server_open_listeners(struct server *server)
 {
     const struct options *options = server->sim->options;
+    bool tls_everywhere = options->tls_cert && !options->tls_listen && !options->validation_tls_listen;
+    enum call_host usual = options->strict_hosts ? CALL_HOST_CONTACTS : CALL_HOST_BOTH;
     struct {
         const char *address;
         bool tls;
         bool control;
+        enum call_host host;
         const char *words;
     } wanted[SERVER_LISTENERS_MAX] = {
-        {options->listen, options->tls_cert && !options->tls_listen, false, "listening on"},
-        {options->tls_listen, true, false, "listening on"},
-        {options->control_listen, false, true, "control on"},
+        {options->listen, tls_everywhere, false, usual, "listening on"},
+        {options->tls_listen, true, false, usual, "listening on"},
+        {options->validation_listen, tls_everywhere, false, CALL_HOST_VALIDATION, "validation on"},
+        {options->validation_tls_listen, true, false, CALL_HOST_VALIDATION, "validation on"},
+        {options->control_listen, false, true, CALL_HOST_BOTH, "control on"},
     };
     for (size_t i = 0; i < SERVER_LISTENERS_MAX; i++) {
         struct listener *listener = &server->listeners[server->listener_count];
         if (!wanted[i].address)
             continue;
-        if (!listener_open(listener, server, wanted[i].address, wanted[i].tls, wanted[i].control))
+        if (!listener_open(listener, server, wanted[i].address, wanted[i].tls))
             return false;
+        listener->control = wanted[i].control;
+        listener->host = wanted[i].host;
         server->listener_count++;
         int host = (int)(strrchr(wanted[i].address, ':') - wanted[i].address);
         printf("%s %s://%.*s:%u\n", wanted[i].words, wanted[i].tls ? "https" : "http", host,

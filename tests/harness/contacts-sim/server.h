@@ -22,6 +22,7 @@ struct listener {
     int fd;
     bool tls;
     bool control; /* serves control calls alone and never misbehaves */
+    enum call_host host;
     uint16_t port;
 };
 
@@ -32,7 +33,7 @@ struct conn_list {
     size_t cap;
 };
 
-#define SERVER_LISTENERS_MAX 3
+#define SERVER_LISTENERS_MAX 5
 #define SERVER_SCRATCH_BYTES 65536
 
 struct server {
@@ -66,8 +67,7 @@ void conn_list_add(struct conn_list *list, struct conn *conn);
 void conn_list_remove(struct conn_list *list, const struct conn *conn);
 
 /* In listener.c. False after a message. */
-bool listener_open(struct listener *listener, struct server *server, const char *address, bool tls,
-                   bool control);
+bool listener_open(struct listener *listener, struct server *server, const char *address, bool tls);
 void listener_accept(struct listener *listener);
 /* The TLS context of the certificate; NULL after a message. */
 SSL_CTX *listener_create_tls(const char *cert_file, const char *key_file);

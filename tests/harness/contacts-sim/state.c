@@ -24,6 +24,8 @@ void state_fini(struct state *state)
             free(entry->seqs);
             free(entry);
         }
+        free(contact->steered);
+        free(contact->found);
         free(contact);
         contact = next_contact;
     }
@@ -190,18 +192,69 @@ struct state_upsert_result state_apply_upsert(struct state *state, const struct 
     return result;
 }
 
-bool state_note_lookup(struct state *state, uint64_t phone, bool force, bool dry)
+struct phone_facts state_facts_now(struct state *state, uint64_t phone)
 {
-    struct state_contact *contact = state_find(state, phone);
-    bool paid = force || !contact || !contact->validated;
-    if (dry)
-        return paid;
-    state_touch(state, phone)->validated = true;
-    if (paid)
+    const struct state_contact *contact = state_find(state, phone);
+    return contact && contact->steered ? *contact->steered : phone_look_up(phone);
+}
+
+struct phone_facts state_facts_known(struct state *state, uint64_t phone)
+{
+    const struct state_contact *contact = state_find(state, phone);
+    return contact && contact->found ? *contact->found : phone_look_up(phone);
+}
+
+bool state_lookup_costs(struct state *state, uint64_t phone, bool force)
+{
+    const struct state_contact *contact = state_find(state, phone);
+    return force || !contact || !contact->validated;
+}
+
+static struct phone_facts *state_copy_facts(const struct phone_facts *facts)
+{
+    struct phone_facts *copy = facts ? buf_alloc_zeroed(sizeof *copy) : NULL;
+    if (copy)
+        *copy = *facts;
+    return copy;
+}
+
+/* Only what was steered is kept: a million ordinary numbers need no copy of what the rule says. */
+static void state_remember(struct state_contact *contact)
+{
+    free(contact->found);
+    contact->found = state_copy_facts(contact->steered);
+    contact->validated = true;
+}
+
+struct phone_facts state_look_up(struct state *state, uint64_t phone, bool force, bool dry)
+{
+    bool costs = state_lookup_costs(state, phone, force);
+    if (costs && !dry) {
         state->count.lookups_paid++;
-    else
+        state_remember(state_touch(state, phone));
+    } else if (!dry) {
         state->count.lookups_cached++;
-    return paid;
+    }
+    return costs ? state_facts_now(state, phone) : state_facts_known(state, phone);
+}
+
+void state_steer(struct state *state, uint64_t phone, const struct phone_facts *facts)
+{
+    struct state_contact *contact = state_touch(state, phone);
+    free(contact->steered);
+    contact->steered = state_copy_facts(facts);
+}
+
+void state_set_validated(struct state *state, uint64_t phone, bool validated)
+{
+    struct state_contact *contact = state_touch(state, phone);
+    if (validated) {
+        state_remember(contact);
+        return;
+    }
+    free(contact->found);
+    contact->found = NULL;
+    contact->validated = false;
 }
 
 static int state_compare_newest(const void *left, const void *right)

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <uthash.h>
 
+#include "phone.h"
+
 #define STATE_SEQS_KEPT 256u
 
 /* The values of the custom field `seq` in the order in which they took effect. */
@@ -41,8 +43,10 @@ struct state_contact {
     uint64_t phone;
     struct state_list_contact *lists;
     uint32_t id;
+    struct phone_facts *steered; /* owned; what a lookup finds out instead of the rule's facts; NULL: the rule's */
+    struct phone_facts *found;   /* owned; what the last lookup found out; NULL: the rule's */
     bool exists;
-    bool validated;
+    bool validated; /* looked up once for the account: free from then on */
     UT_hash_handle hh;
 };
 
@@ -106,8 +110,19 @@ struct state_upsert_result {
 struct state_upsert_result state_apply_upsert(struct state *state, const struct state_upsert *upsert,
                                               bool dry);
 
-/* Notes a paid or cached lookup; true when it cost money. With `dry` only the answer. */
-bool state_note_lookup(struct state *state, uint64_t phone, bool force, bool dry);
+/* What a fresh lookup of the number finds out. */
+struct phone_facts state_facts_now(struct state *state, uint64_t phone);
+/* What the account has been told of it last; the rule's facts where nobody has asked. */
+struct phone_facts state_facts_known(struct state *state, uint64_t phone);
+/* Whether a lookup has to ask the provider, and costs money. */
+bool state_lookup_costs(struct state *state, uint64_t phone, bool force);
+/* Counts a lookup and remembers what it finds out, if it asks the provider. Gives what it tells. With `dry` only that. */
+struct phone_facts state_look_up(struct state *state, uint64_t phone, bool force, bool dry);
+
+/* Decides what lookups of a number find out from now on; NULL: what the rule says. */
+void state_steer(struct state *state, uint64_t phone, const struct phone_facts *facts);
+/* As if the account had validated it, with what a lookup finds out now; or never. */
+void state_set_validated(struct state *state, uint64_t phone, bool validated);
 
 /* All existing memberships, newest signup first; valid until the next change. */
 struct state_list_contact *const *state_newest_first(struct state *state, size_t *count);

@@ -10,7 +10,8 @@
 
 struct upsert_outcome {
     struct state_upsert_result result;
-    unsigned paid_lookups;
+    struct validate_result lookup;
+    bool journeys_missed;
     struct buf validation; /* JSON object, empty without use_validation; freed by the caller */
 };
 
@@ -20,22 +21,21 @@ static bool upsert_one(struct sim *sim, const struct contact_request *request, b
                        struct upsert_outcome *outcome, struct api_refusal *refusal)
 {
     if (request->use_validation) {
-        if (!validate_number(sim, request->upsert.phone, request->force, dry, &outcome->validation,
-                             &outcome->paid_lookups, refusal))
+        outcome->lookup.out = &outcome->validation;
+        if (!validate_number(sim, request->upsert.phone, request->force, dry, &outcome->lookup, refusal))
             return false;
-        if (phone_look_up(request->upsert.phone).not_sendable) {
+        if (outcome->lookup.not_sendable) {
             api_refuse(refusal, 400, "not_sendable", "The carrier validation failed");
             return false;
         }
     }
     outcome->result = state_apply_upsert(&sim->state, &request->upsert, dry);
+    outcome->journeys_missed = request->upsert.journeys && !request->upsert.use_journeys;
     return true;
 }
 
-static void upsert_append_warnings(const struct sim *sim, bool use_journeys, bool unsubscribed,
-                                   struct buf *out)
+static void upsert_append_warnings(bool journeys_missed, bool unsubscribed, struct buf *out)
 {
-    bool journeys_missed = sim->options->journeys && !use_journeys;
     if (!journeys_missed && !unsubscribed)
         return;
     buf_append_str(out, ",\"warnings\":[");
@@ -47,6 +47,17 @@ static void upsert_append_warnings(const struct sim *sim, bool use_journeys, boo
     buf_append_str(out, "]");
 }
 
+static struct call_effect upsert_effect(const struct upsert_outcome *outcome, bool done)
+{
+    const struct state_upsert_result *result = &outcome->result;
+    struct call_effect effect = {
+        .applied = done, .enrolled = result->enrolled, .new_contact = result->new_contact,
+        .new_list_contact = result->new_list_contact, .lookups = outcome->lookup.lookups,
+        .paid_lookups = outcome->lookup.paid};
+    memcpy(effect.disposition, outcome->lookup.disposition, sizeof effect.disposition);
+    return effect;
+}
+
 void upsert_perform(struct sim *sim, struct call *call, bool dry)
 {
     struct contact_request request;
@@ -56,9 +67,7 @@ void upsert_perform(struct sim *sim, struct call *call, bool dry)
                 upsert_one(sim, &request, dry, &outcome, &refusal);
     const struct state_upsert_result *result = &outcome.result;
     if (!dry)
-        call->effect = (struct call_effect){
-            .applied = done, .enrolled = result->enrolled, .new_contact = result->new_contact,
-            .new_list_contact = result->new_list_contact, .paid_lookups = outcome.paid_lookups};
+        call->effect = upsert_effect(&outcome, done);
     if (!done) {
         api_answer_refusal(call, &refusal);
         buf_fini(&outcome.validation);
@@ -76,7 +85,7 @@ void upsert_perform(struct sim *sim, struct call *call, bool dry)
     buf_append_bool(out, result->new_list_contact);
     buf_append_str(out, ",\"journeys_enrolled\":");
     buf_append_u64(out, result->enrolled);
-    upsert_append_warnings(sim, request.upsert.use_journeys, result->unsubscribed, out);
+    upsert_append_warnings(outcome.journeys_missed, result->unsubscribed, out);
     if (outcome.validation.len) {
         buf_append_str(out, ",\"validation\":");
         buf_append(out, outcome.validation.data, outcome.validation.len);
@@ -162,7 +171,7 @@ static void upsert_bulk_item(struct sim *sim, struct call *call, struct upsert_b
         bulk->created += result->new_contact;
         bulk->list_created += result->new_list_contact;
         bulk->enrolled += result->enrolled;
-        bulk->journeys_missed |= !request.upsert.use_journeys;
+        bulk->journeys_missed |= outcome.journeys_missed;
         bulk->unsubscribed |= result->unsubscribed;
     } else {
         if (!strcmp(refusal.code, "not_sendable"))
@@ -170,9 +179,7 @@ static void upsert_bulk_item(struct sim *sim, struct call *call, struct upsert_b
         upsert_append_bulk_error(bulk, index, object, &refusal, &outcome.validation);
     }
     if (!dry) {
-        struct call_effect effect = {
-            .applied = done, .enrolled = result->enrolled, .new_contact = result->new_contact,
-            .new_list_contact = result->new_list_contact, .paid_lookups = outcome.paid_lookups};
+        struct call_effect effect = upsert_effect(&outcome, done);
         book_note_effect(&sim->book, call, sim->wall_us, &effect, (long)index, request.upsert.phone,
                          request.upsert.list, done ? NULL : refusal.code);
     }
@@ -228,7 +235,7 @@ void upsert_perform_bulk(struct sim *sim, struct call *call, bool dry)
     buf_append_format(&call->answer,
                       "],\"contacts_created\":%zu,\"list_contacts_created\":%zu,\"journeys_enrolled\":%zu",
                       bulk.created, bulk.list_created, bulk.enrolled);
-    upsert_append_warnings(sim, !bulk.journeys_missed, bulk.unsubscribed, &call->answer);
+    upsert_append_warnings(bulk.journeys_missed, bulk.unsubscribed, &call->answer);
     buf_append_str(&call->answer, "}");
     buf_fini(&bulk.errors);
 }

@@ -2,6 +2,7 @@
 #include "validate.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #define VALIDATE_COST "0.003" /* USD for a lookup that is not cached */
@@ -21,26 +22,30 @@ static void validate_append(struct buf *out, uint64_t phone, const struct phone_
     phone_format(phone, text);
     buf_append_format(out,
         "{\"phone\":\"%s\",\"valid\":%s,\"line_type\":\"%s\",\"carrier\":\"%s\",\"carrier_raw\":\"%s\","
-        "\"ported\":false,\"country\":\"%s\",\"state\":\"NY\",\"city\":\"New York\",\"on_dnc\":%s,"
+        "\"ported\":%s,\"country\":\"%s\",\"state\":\"%s\",\"city\":\"%s\",\"on_dnc\":%s,"
         "\"disposition\":\"%s\",\"cost\":%s,\"cached\":%s}",
-        text, facts->valid ? "true" : "false", facts->line_type, facts->carrier, facts->carrier,
-        facts->country, facts->on_dnc ? "true" : "false", phone_disposition_str(facts->disposition),
+        text, facts->valid ? "true" : "false", facts->line_type, facts->carrier, facts->carrier_raw,
+        facts->ported ? "true" : "false", facts->country, facts->state, facts->city,
+        facts->on_dnc ? "true" : "false", facts->disposition,
         paid ? VALIDATE_COST : "0", paid ? "false" : "true");
 }
 
-bool validate_number(struct sim *sim, uint64_t phone, bool force, bool dry, struct buf *out, unsigned *paid,
+bool validate_number(struct sim *sim, uint64_t phone, bool force, bool dry, struct validate_result *result,
                      struct api_refusal *refusal)
 {
-    struct phone_facts facts = phone_look_up(phone);
+    bool costs = state_lookup_costs(&sim->state, phone, force);
     if (!validate_check_billing(sim, refusal))
         return false;
-    if (facts.provider_error) {
+    if (costs && state_facts_now(&sim->state, phone).provider_error) { /* what is known needs no provider */
         api_refuse(refusal, 503, "provider_error", "Validation provider is not reachable");
         return false;
     }
-    bool costs = state_note_lookup(&sim->state, phone, force, dry);
-    *paid += costs;
-    validate_append(out, phone, &facts, costs);
+    struct phone_facts facts = state_look_up(&sim->state, phone, force, dry);
+    result->lookups++;
+    result->paid += costs;
+    result->not_sendable = facts.not_sendable;
+    snprintf(result->disposition, sizeof result->disposition, "%s", facts.disposition);
+    validate_append(result->out, phone, &facts, costs);
     return true;
 }
 
@@ -82,23 +87,25 @@ void validate_perform(struct sim *sim, struct call *call, bool dry)
 {
     struct api_refusal refusal;
     uint64_t phone;
-    unsigned paid = 0;
+    struct validate_result result = {.out = &call->answer};
     bool force = json_is_true(json_object_get(call->json, "force"));
     if (!validate_read_phone(json_object_get(call->json, "phone"), &phone, &refusal) ||
         !validate_check_members(sim, call->json, "phone", &refusal) ||
-        !validate_number(sim, phone, force, dry, &call->answer, &paid, &refusal)) {
+        !validate_number(sim, phone, force, dry, &result, &refusal)) {
         api_answer_refusal(call, &refusal);
         return;
     }
     call->status = 200;
-    if (!dry)
-        call->effect = (struct call_effect){.applied = true, .paid_lookups = paid};
+    if (dry)
+        return;
+    call->effect = (struct call_effect){.applied = true, .lookups = result.lookups, .paid_lookups = result.paid};
+    memcpy(call->effect.disposition, result.disposition, sizeof result.disposition);
 }
 
 struct validate_summary {
     size_t ok; /* results that are no error */
     size_t errors;
-    unsigned paid;
+    struct validate_result result; /* of them all */
 };
 
 static void validate_append_one(struct sim *sim, struct call *call, const json_t *value, bool dry,
@@ -108,7 +115,7 @@ static void validate_append_one(struct sim *sim, struct call *call, const json_t
     uint64_t phone;
     bool force = json_is_true(json_object_get(call->json, "force"));
     if (validate_read_phone(value, &phone, &refusal) &&
-        validate_number(sim, phone, force, dry, &call->answer, &summary->paid, &refusal)) {
+        validate_number(sim, phone, force, dry, &summary->result, &refusal)) {
         summary->ok++;
         return;
     }
@@ -140,7 +147,7 @@ void validate_perform_batch(struct sim *sim, struct call *call, bool dry)
         api_answer_refusal(call, &refusal);
         return;
     }
-    struct validate_summary summary = {0};
+    struct validate_summary summary = {.result = {.out = &call->answer}};
     buf_append_str(&call->answer, "{\"results\":[");
     for (size_t i = 0; i < count; i++) {
         if (i)
@@ -150,9 +157,10 @@ void validate_perform_batch(struct sim *sim, struct call *call, bool dry)
     buf_append_format(&call->answer,
                       "],\"summary\":{\"total\":%zu,\"succeeded\":%zu,\"failed\":%zu,\"cached\":%zu,"
                       "\"total_cost\":%u.%03u}}",
-                      count, summary.ok, summary.errors, summary.ok - summary.paid, summary.paid * 3 / 1000,
-                      summary.paid * 3 % 1000);
+                      count, summary.ok, summary.errors, summary.ok - summary.result.paid,
+                      summary.result.paid * 3 / 1000, summary.result.paid * 3 % 1000);
     call->status = 200;
     if (!dry)
-        call->effect = (struct call_effect){.applied = summary.ok > 0, .paid_lookups = summary.paid};
+        call->effect = (struct call_effect){.applied = summary.ok > 0, .lookups = summary.result.lookups,
+                                            .paid_lookups = summary.result.paid};
 }

@@ -37,10 +37,11 @@ class ContactsSim:
         """Starts it, on the ports that it had if it was started before. The book is continued."""
         port_file = self.folder / "ports"
         port_file.unlink(missing_ok=True)
-        ports = self.ports or [free_port() for _ in range(3)]
-        listen = ["--listen", f"127.0.0.1:{ports[0]}", "--control-listen", f"127.0.0.1:{ports[-1]}"]
+        kinds = ["listen", "validation-listen", "control-listen"]
         if self.ca_file:
-            listen += ["--tls-listen", f"127.0.0.1:{ports[1]}"]
+            kinds = ["listen", "tls-listen", "validation-listen", "validation-tls-listen", "control-listen"]
+        ports = self.ports or [free_port() for _ in kinds]
+        listen = [f"--{kind}=127.0.0.1:{port}" for kind, port in zip(kinds, ports)]
         self.process = spawn([find_binary("contacts-sim"), *listen, "--port-file", port_file, "--book", self.book_path,
                               "--key", self.key, *self.options], self.log)
         wait_until(lambda: port_file.exists() or self.process.poll() is not None, 20, "the contacts simulator")
@@ -55,7 +56,9 @@ class ContactsSim:
         return f"{'https' if tls else 'http'}://127.0.0.1:{port or self.ports[1 if tls else 0]}/api/v2"
 
     def validation_url(self, tls=False, port=None):
-        return self.base_url(tls, port).replace("/v2", "/v1")
+        """A host of its own, where nothing but v1 is served; a `port` of the other host serves both."""
+        own = self.ports[3 if tls else 2] if self.ca_file else self.ports[1]
+        return self.base_url(tls, port or own).replace("/v2", "/v1")
 
     def kill(self):
         self.process.kill()
@@ -109,6 +112,19 @@ class ContactsSim:
     def billing(self, code):
         return self.control("POST", "/_sim/billing", {"code": code})
 
+    def phone(self, phone, **facts):
+        """What lookups of this phone find out from now on: phone("+1..", disposition="risky"), and more in contacts-sim
+        --help. Without facts: what its last four digits say (9001 to 9007, all others are ok)."""
+        return self.control("POST", "/_sim/phone", {"phone": phone, **facts})
+
+    def lists(self, *lists):
+        """The account's sending lists from now on; none: every +1 number."""
+        return self.control("POST", "/_sim/lists", list(lists))
+
+    def journeys(self, count, list_number=None):
+        """Active Welcome Journeys of a list, or of all."""
+        return self.control("POST", "/_sim/journeys", {"journeys": count, **({"list": list_number} if list_number else {})})
+
     def stats(self):
         return self.control("GET", "/_sim/stats")
 
@@ -126,6 +142,10 @@ class ContactsSim:
             lines = [json.loads(line) for line in file]
         return [line for line in lines if phase in (None, line["phase"])
                 and all(line.get(name) == value for name, value in wanted.items())]
+
+    def lookups(self, **wanted):
+        """Calls that asked the validation host about a phone, in their order."""
+        return self.book("received", op="validate", **wanted)
 
     def effects(self):
         """One line per effect, in the order of the effects."""

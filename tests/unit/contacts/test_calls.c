@@ -562,6 +562,86 @@ static void the_check_says_what_to_do(void **state)
     }
 }
 
+/* The second host: a validation without a phone, which whoever has a key is refused for free. */
+static void answer_both_checks(struct raw_server *server, struct raw_conn *conn)
+{
+    if (strncmp(server->last, "GET /api/v2/contacts?", 21) == 0) {
+        raw_answer(conn, 200, "", "{\"contacts\":[]}");
+        return;
+    }
+    assert_memory_equal(server->last, "POST /api/v1/phone/validate HTTP/1.1\r\n", 38);
+    assert_non_null(strstr(server->last, "\r\nX-Api-Key: " WORLD_KEY "\r\n"));
+    assert_string_equal(strstr(server->last, "\r\n\r\n") + 4, "{}");
+    raw_answer(conn, check_current->status, "Location: http://127.0.0.1:1/x\r\n", check_current->body);
+}
+
+/* One raw server for v2 and one address for v1: the same server, or one where nobody listens. */
+static void check_validation(const struct check_row *row, bool uses, const char *validation_url)
+{
+    struct world world;
+    char url[64];
+    char other[64];
+    int done = 0;
+    struct contacts_check_op op = {.done = check_finished, .owner = &done};
+    check_current = row;
+    world_open(&world);
+    world.server.answer = answer_both_checks;
+    struct contacts_config config = world_config(&world, url, sizeof url);
+    snprintf(other, sizeof other, "http://127.0.0.1:%d/api/v1", world.server.port);
+    config.validation_url = validation_url ? validation_url : other;
+    config.uses_validation = uses;
+    world_connect(&world, &config);
+    assert_int_equal(contacts_check(world.contacts, &op), PORT_OK);
+    assert_int_equal(done, 0);
+    world_until(&world, &done, 1);
+    assert_int_equal(op.health, CONTACTS_WELL);
+    assert_int_equal(op.exit_code, 0);
+    assert_int_equal(op.validation_asked, uses);
+    if (!uses) {
+        assert_int_equal(world.server.requests, 1);
+        assert_string_equal(op.validation_text, "");
+    } else if (op.validation_health != row->health || op.validation_exit_code != row->exit_code ||
+               !strstr(op.validation_text, row->word)) {
+        fail_msg("%d %s: %s, exit %d: %s", row->status, row->body, contacts_health_str(op.validation_health),
+                 op.validation_exit_code, op.validation_text);
+    }
+    world_end(&world);
+}
+
+static void the_check_asks_the_validation_host_where_it_is_used(void **state)
+{
+    static const struct check_row rows[] = {
+        {400, "{\"error\":\"phone is required\",\"code\":\"missing_phone\"}", CONTACTS_WELL, 0,
+         "phone validation answers and knows the key"},
+        {401, "{\"error\":\"Unknown key\",\"code\":\"invalid_api_key\"}", CONTACTS_KEY_REFUSED, EX_NOPERM,
+         "key_file"},
+        {403, "{\"error\":\"Account is suspended\"}", CONTACTS_KEY_REFUSED, EX_NOPERM, "suspended"},
+        {402, "{\"error\":\"Pay\",\"code\":\"no_payment_method\"}", CONTACTS_AWAY, EX_UNAVAILABLE, "billing"},
+        {429, "{\"error\":\"Slow\",\"code\":\"rate_limited\"}", CONTACTS_AWAY, EX_UNAVAILABLE, "later"},
+        {503, "{\"error\":\"No provider\",\"code\":\"provider_error\"}", CONTACTS_AWAY, EX_UNAVAILABLE,
+         "later"},
+        {500, "", CONTACTS_AWAY, EX_UNAVAILABLE, "500"},
+        {400, "{\"error\":\"x\",\"code\":\"invalid_json\"}", CONTACTS_WRONG, EX_CONFIG,
+         "contacts_api.validation_url"},
+        {400, "<html>Bad Request</html>", CONTACTS_WRONG, EX_CONFIG, "contacts_api.validation_url"},
+        {404, "{\"error\":\"x\",\"code\":\"missing_phone\"}", CONTACTS_WRONG, EX_CONFIG,
+         "contacts_api.validation_url"},
+        {302, "", CONTACTS_WRONG, EX_CONFIG, "contacts_api.validation_url"},
+        {200, "{\"contacts\":[]}", CONTACTS_WRONG, EX_CONFIG, "contacts_api.validation_url"},
+        {200, "<html>Welcome</html>", CONTACTS_WRONG, EX_CONFIG, "contacts_api.validation_url"},
+    };
+    static const struct check_row nowhere = {0, "", CONTACTS_WRONG, EX_CONFIG,
+                                             "set contacts_api.validation_url"};
+    static const struct check_row away = {0, "", CONTACTS_AWAY, EX_UNAVAILABLE,
+                                          "contacts_api.validation_url"};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        check_validation(&rows[i], true, NULL);
+    check_validation(&rows[0], false, NULL);
+    check_validation(&nowhere, true, "");
+    check_validation(&away, true, "https://missing.test/api/v1");
+}
+
 int main(void)
 {
     sem_init(&resolver_gate, 0, 0);
@@ -580,6 +660,7 @@ int main(void)
         cmocka_unit_test(a_stalled_resolver_does_not_stop_the_loop),
         cmocka_unit_test(an_unknown_name_is_not_sent),
         cmocka_unit_test(the_check_says_what_to_do),
+        cmocka_unit_test(the_check_asks_the_validation_host_where_it_is_used),
     };
     return cmocka_run_group_tests_name("contacts: calls", tests, NULL, NULL);
 }

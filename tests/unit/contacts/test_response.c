@@ -306,6 +306,105 @@ static void warnings_are_classified_masked_and_capped(void **state)
     arena_fini(&r.arena);
 }
 
+/* Wordings that mean the same to a reader, and some that do not. */
+static void journeys_that_were_missed_are_told_from_other_warnings(void **state)
+{
+    static const struct {
+        const char *text;
+        bool asked; /* use_journeys of the call */
+        const char *code;
+    } warnings[] = {
+        {"List has active Welcome Journeys but use_journeys was not set", false, "journeys_not_used"},
+        {"This list has 2 active Welcome Journeys. Set `use_journeys: true` to enrol contacts.", false,
+         "journeys_not_used"},
+        {"use_journeys is false", false, "journeys_not_used"},
+        {"Missing useJourneys flag", false, "journeys_not_used"},
+        {"USE-JOURNEYS not set", false, "journeys_not_used"},
+        {"Use journeys to welcome new contacts", false, "journeys_not_used"},
+        {"A welcome journey exists for this list", false, "journeys_not_used"},
+        {"WELCOME_JOURNEY configured, contact not enrolled", false, "journeys_not_used"},
+        {"welcome-journeys: 1 active", false, "journeys_not_used"},
+        {"Welcome\\n  Journeys are active", false, "journeys_not_used"},
+        {"Welcome \\t journeys", false, "journeys_not_used"},
+        {"Welcome\\u00a0Journeys", false, "journeys_not_used"},
+        {"The list has an active journey that was not used", false, "journeys_not_used"},
+        {"3 active journeys skipped", false, "journeys_not_used"},
+        {"usejourneys", false, "journeys_not_used"},
+        {"x", false, "api_warning"},
+        {"", false, "api_warning"},
+        {"List has no active Welcome Journeys", false, "api_warning"},
+        {"There is no Welcome Journey on this list", false, "api_warning"},
+        {"No active journeys", false, "api_warning"},
+        {"use_journeys was true but the list has no active Welcome Journeys", true, "api_warning"},
+        {"Contact is in the Welcome Journey already", true, "api_warning"},
+        {"Skipped Welcome Journeys: contact exists (skip_journey_if_exists)", true, "api_warning"},
+        {"List has active Welcome Journeys but use_journeys was not set", true, "api_warning"},
+        {"Contact has unsubscribed from this list", false, "api_warning"},
+        {"signup_date is older than a year", false, "api_warning"},
+        {"The welcome message was not sent; the journey of a thousand miles", false, "api_warning"},
+        {"because journeys", false, "api_warning"},
+        {"use", false, "api_warning"},
+        {"welcome journe", false, "api_warning"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof warnings / sizeof warnings[0]; i++) {
+        char body[512];
+        struct reading r = {.signup = {.use_journeys = warnings[i].asked}};
+        int len =
+            snprintf(body, sizeof body, "{\"success\":true," IDS ",\"warnings\":[\"%s\"]}", warnings[i].text);
+        const struct answer answer = {.status = 200, .body = {body, (size_t)len}};
+        arena_init(&r.arena, 1 << 16);
+        response_read_upsert(&answer, &r.arena, &r.signup, &r.outcome, &r.reply);
+        assert_int_equal(r.outcome.cls, OUTCOME_ACCEPTED);
+        assert_non_null(r.signup.warnings);
+        if (!slice_is(r.signup.warnings->code, warnings[i].code))
+            fail_msg("\"%s\" is %.*s", warnings[i].text, (int)r.signup.warnings->code.len,
+                     r.signup.warnings->code.ptr);
+        arena_fini(&r.arena);
+    }
+}
+
+static void the_cost_of_a_validation_is_read(void **state)
+{
+    static const struct {
+        const char *validation;
+        int64_t cost;
+        bool unreadable;
+    } validations[] = {
+        {"{\"disposition\":\"ok\",\"cost\":0.003,\"cached\":false}", 3000, false},
+        {"{\"disposition\":\"ok\",\"cost\":0,\"cached\":true}", 0, false},
+        {"{\"cost\":0.29}", 290000, false},
+        {"{\"cost\":10}", 10000000, false},
+        {"{\"cost\":10.5}", 0, false},
+        {"{\"cost\":-1}", 0, false},
+        {"{\"cost\":1e300}", 0, false},
+        {"{\"cost\":\"0.003\"}", 0, false},
+        {"{}", 0, false},
+        {"null", 0, false},
+        {"[{\"cost\":0.003}]", 0, true},
+        {"0.003", 0, true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof validations / sizeof validations[0]; i++) {
+        char body[256];
+        struct reading r;
+        snprintf(body, sizeof body, "{\"success\":true," IDS ",\"cost\":7,\"validation\":%s}",
+                 validations[i].validation);
+        read_body(&r, 200, body);
+        if (r.reply.validation_cost != validations[i].cost ||
+            (r.signup.warnings != NULL) != validations[i].unreadable)
+            fail_msg("%s: %lld", validations[i].validation, (long long)r.reply.validation_cost);
+        arena_fini(&r.arena);
+    }
+    struct reading full; /* the text is lost with the memory, the money is not */
+    const struct answer answer = {
+        .status = 200, .body = SLICE_LITERAL("{\"success\":true," IDS ",\"validation\":{\"cost\":0.003}}")};
+    read_answer(&full, &answer, 0);
+    assert_int_equal(full.reply.validation_cost, 3000);
+    assert_false(slice_present(full.reply.validation));
+    arena_fini(&full.arena);
+}
+
 static void a_full_arena_does_not_undo_a_success(void **state)
 {
     struct reading r;
@@ -433,6 +532,8 @@ int main(void)
         cmocka_unit_test(the_reply_is_read_whole),
         cmocka_unit_test(unreadable_parts_warn_and_do_not_undo_a_success),
         cmocka_unit_test(warnings_are_classified_masked_and_capped),
+        cmocka_unit_test(journeys_that_were_missed_are_told_from_other_warnings),
+        cmocka_unit_test(the_cost_of_a_validation_is_read),
         cmocka_unit_test(a_full_arena_does_not_undo_a_success),
         cmocka_unit_test(encoded_bodies_are_not_read),
         cmocka_unit_test(retry_after_reaches_the_outcome),
