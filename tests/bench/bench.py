@@ -9,17 +9,19 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SCENARIOS = ("cleartext", "tls", "latency", "outage", "sim", "stages")
+SCENARIOS = ("cleartext", "tls", "shapes", "gate", "latency", "outage", "sim", "stages")
 PROGRAMS = ("signup-worker", "contacts-sim", "contacts-sim-load", "kafka-tool", "sim-run")
 EX_USAGE, EX_UNAVAILABLE = 64, 69
 
 ABOUT = """\
 Measures the worker against a private Apache Kafka, a private PostgreSQL and the contacts simulator, all on
-this machine, and prints medians. Nothing is left running. About ten minutes, in which nothing else should run."""
+this machine, and prints medians. Nothing is left running. About a quarter of an hour, in which nothing else should run."""
 MORE = """\
 scenarios:
   cleartext   a backlog drained, single upserts over HTTP/1.1
   tls         the same over TLS
+  shapes      the same signups in another shape, mapped, routed, attributed, with consent: what that costs more
+  gate        the same with validation.mode gate, every phone known: no call, and what it costs
   latency     every answer of the API takes 50 ms, 256 calls in flight: how near the ceiling of 5,120/s
   outage      a million events queued while the API refuses everything for half a minute, then takes it again
   sim         seeds per second of the simulation

@@ -1,5 +1,6 @@
 """The scenarios: what is started, what a run does, what is read off, and what must be true at its end."""
 import contextlib
+import json
 import math
 import os
 import re
@@ -10,6 +11,7 @@ import time
 import uuid
 
 import machine
+from loads import Gated, Load, Mapped
 from report import Figure, Result
 from signup_harness import ContactsSim, KafkaNode, Ledger, PostgresNode, Worker, find_binary, free_port, tail, wait_until
 from signup_harness.process import run_script, spawn
@@ -45,10 +47,10 @@ class QuietSim(ContactsSim):
 
     def start(self):
         port_file = self.folder / "ports"
-        ports = [free_port() for _ in range(3)]
-        self.process = spawn([find_binary("contacts-sim"), "--listen", f"127.0.0.1:{ports[0]}", "--tls-listen",
-                              f"127.0.0.1:{ports[1]}", "--control-listen", f"127.0.0.1:{ports[2]}", "--port-file",
-                              port_file, "--key", self.key, *self.options], self.log)
+        kinds = ["listen", "tls-listen", "validation-listen", "validation-tls-listen", "control-listen"]
+        listen = [f"--{kind}=127.0.0.1:{free_port()}" for kind in kinds]
+        self.process = spawn([find_binary("contacts-sim"), *listen, "--port-file", port_file, "--key", self.key,
+                              *self.options], self.log)
         wait_until(lambda: port_file.exists() or self.process.poll() is not None, 20, "the contacts simulator")
         assert self.process.poll() is None, tail(self.log)
         self.ports = [int(line) for line in port_file.read_text().split()]
@@ -72,15 +74,43 @@ class Servers:
         self.sim = QuietSim(folder / "contacts", tls=True)
         stack.callback(stop_process, self.sim.process)
 
+    def generated(self, events):
+        """The generator's events, one after the other."""
+        for line in self.kafka.tool("produce", "--print", "--gen", events, "--seed", SEED).splitlines():
+            yield json.loads(line)
+
+    def _topic(self, name):
+        topic = self.kafka.create_topic(name, PARTITIONS)
+        self.kafka.create_topic(f"{topic.name}.dlq", 1)
+        return topic
+
     def backlog(self, events):
         """The topic that holds that many events, each of another contact."""
         if events not in self.topics:
             say(f"publishing {events:,} events")
-            topic = self.kafka.create_topic(f"signups-{events}", PARTITIONS)
-            self.kafka.create_topic(f"{topic.name}.dlq", 1)
+            topic = self._topic(f"signups-{events}")
             self.kafka.tool("produce", "--topic", topic.name, "--gen", events, "--seed", SEED, "--quiet", timeout=300)
             self.topics[events] = topic
         return self.topics[events]
+
+    def mapped_backlog(self, events):
+        """The topic that holds the same signups in another shape."""
+        if ("mapped", events) not in self.topics:
+            say(f"publishing {events:,} events in another shape")
+            topic = self._topic(f"forms-{events}")
+            records = self.folder / "records"
+            with open(records, "w", encoding="ascii") as file:
+                Mapped().write(self.generated(events), file)
+            self.kafka.tool("produce", "--topic", topic.name, "--records", "--file", records, "--quiet", timeout=300)
+            records.unlink()
+            self.topics["mapped", events] = topic
+        return self.topics["mapped", events]
+
+    def phones(self, events):
+        """Of the generator's events."""
+        if ("phones", events) not in self.topics:
+            self.topics["phones", events] = [event["phone_number"] for event in self.generated(events)]
+        return self.topics["phones", events]
 
     @contextlib.contextmanager
     def fresh_ledger(self):
@@ -176,8 +206,8 @@ def watch(worker, events, label, interval_s):
     return samples
 
 
-def make_worker(servers, topic, ledger, tls, folder):
-    """A worker with the defaults of its configuration and a group that has never read anything."""
+def make_worker(servers, topic, ledger, tls, folder, changes=None):
+    """A worker with the defaults of its configuration, but for `changes`, and a group that has never read anything."""
     key_file = folder / "api-key"
     key_file.write_text(servers.sim.key + "\n")
     key_file.chmod(0o600)
@@ -190,6 +220,7 @@ def make_worker(servers, topic, ledger, tls, folder):
                   "dead_letter_topic": f"{topic.name}.dlq"},
         "postgres": {"dsn": ledger.dsn},
         "contacts_api": contacts,
+        **(changes or {}),
     })
     migrated = subprocess.run([find_binary("signup-worker"), "migrate", "--config", worker.config_path],
                               capture_output=True, text=True, check=False)
@@ -198,15 +229,22 @@ def make_worker(servers, topic, ledger, tls, folder):
     return worker
 
 
-def drain(servers, events, tls, latency_ms, label):
+def counters_of(worker):
+    status, text = worker.get("/status")
+    assert status == 200, text
+    return json.loads(text)["counters"]
+
+
+def drain(servers, events, tls, latency_ms, label, load=None):
     """One run; returns ({quantity: value}, samples of /status, what was wrong)."""
-    topic = servers.backlog(events)
+    load = load or Load(servers.backlog(events))
     servers.sim.fresh()
     servers.sim.latency(latency_ms)
     folder = servers.folder / f"run-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
     with servers.fresh_ledger() as ledger:
-        worker = make_worker(servers, topic, ledger, tls, folder)
+        worker = make_worker(servers, load.topic, ledger, tls, folder, load.configuration())
+        load.prepare(ledger, lambda: servers.phones(events))
         before, began = Usage(servers), time.monotonic()
         try:
             worker.start(ready=False)
@@ -214,18 +252,19 @@ def drain(servers, events, tls, latency_ms, label):
             wall_s = time.monotonic() - began
             used = Usage(servers, worker.process.pid).since(before)
             rss = machine.peak_rss_bytes(worker.process.pid)
+            counters = counters_of(worker)
             exit_status = worker.stop()
         finally:
             if worker.is_running():
                 worker.kill()
-        ledger_s, complaints = check(servers, topic, worker, ledger, events, exit_status)
+        ledger_s, complaints = check(servers, load, worker, ledger, events, exit_status, counters)
     if not complaints:
         shutil.rmtree(folder, ignore_errors=True)
     used.update(rss_bytes=rss, wall_s=wall_s, ledger_s=ledger_s)
     return used, samples, complaints
 
 
-def check(servers, topic, worker, ledger, events, exit_status):
+def check(servers, load, worker, ledger, events, exit_status, counters):
     """(seconds from the first row to the last, [what is wrong]): everything arrived, everything is recorded, nothing twice."""
     row = ledger.query("SELECT count(*) AS rows, count(*) FILTER (WHERE state = 'accepted') AS accepted,"
                        " coalesce(sum(journeys_enrolled), 0) AS journeys,"
@@ -239,8 +278,9 @@ def check(servers, topic, worker, ledger, events, exit_status):
         "contacts on their list": (stats["list_contacts"], events),
         "contacts enrolled more than once": (stats["enrolled_more_than_once"], 0),
         "journey enrolments of the simulator, by the ledger's": (stats["journeys_enrolled"], int(row["journeys"])),
-        "records that the group has not committed": (servers.kafka.lag(topic.name, worker.config["kafka"]["group"]), 0),
+        "records that the group has not committed": (servers.kafka.lag(load.topic.name, worker.config["kafka"]["group"]), 0),
         "exit status of the worker": (exit_status, 0),
+        **load.expected(ledger, stats, counters, events),
     }
     return row["seconds"], [f"{what}: {is_}, not {should} (log: {worker.log})"
                             for what, (is_, should) in expected.items() if is_ != should]
@@ -294,6 +334,57 @@ def run_backlog(options, servers, name):
         result.add(values)
         done_line(f"{label}  {options.events / used['ledger_s']:>8,.0f} events/s  {used['worker'] / options.events:>6.1f} µs/event"
                   f"  {used['rss_bytes'] / 1024 / 1024:>6.1f} MiB  {used['wall_s']:>6.1f} s{noise_note(used)}")
+    return result, wrong
+
+
+# --- another shape, and the gate ---
+
+def run_shapes(options, servers, name):
+    """The same signups twice, in turns: as the API's own body, and in a shape of somebody else's."""
+    kinds = {"plain": "worker, processor, the API's own body, defaults", "mapped": "worker, processor, mapped and routed"}
+    more = "more than plain, run by run"
+    loop = {"plain": "of it the event loop, plain", "mapped": "of it the event loop, mapped and routed"}
+    rate = "throughput, mapped and routed, start of the process to last row"
+    result, wrong = Result(
+        f"The same {options.events:,} signups as the API's own body, and in another shape with mapping, routes, attribution and "
+        f"consent, {runs_text(options)} of each",
+        [Figure(kinds["plain"], "µs/event", 1), Figure(kinds["mapped"], "µs/event", 1), Figure(more, "%", 1, ("<=", 10)),
+         Figure(loop["plain"], "µs/event", 1), Figure(loop["mapped"], "µs/event", 1),
+         Figure(rate, "events/s")]), []
+    loads = {"plain": Load(servers.backlog(options.events)), "mapped": Mapped(servers.mapped_backlog(options.events))}
+    for run in range(1, options.runs + 1):
+        used = {}
+        for kind, load in sorted(loads.items(), reverse=run % 2 == 0): # who comes first takes turns, too
+            label = f"{name:<10} run {run}/{options.runs} {kind:<7}"
+            used[kind], _, complaints = drain(servers, options.events, False, 0, label, load)
+            wrong += [f"{name}, run {run}, {kind}: {complaint}" for complaint in complaints]
+        share = {kind: used[kind]["worker"] / options.events for kind in kinds}
+        dearer = 100 * (share["mapped"] / share["plain"] - 1)
+        result.add({**{kinds[kind]: share[kind] for kind in kinds}, more: dearer, rate: options.events / used["mapped"]["wall_s"],
+                    **{loop[kind]: used[kind]["worker_loop"] / options.events for kind in kinds}})
+        done_line(f"{name:<10} run {run}/{options.runs}  plain {share['plain']:>6.1f} µs/event  mapped {share['mapped']:>6.1f}"
+                  f" µs/event  {dearer:>+6.1f} %{noise_note(used['mapped'])}")
+    return result, wrong
+
+
+def run_gate(options, servers, name):
+    """validation.mode gate, every phone known to the ledger: no call for any of them."""
+    calls = "calls of the validation host"
+    result, wrong = Result(
+        f"Backlog of {options.events:,} events, validation.mode gate, every phone known, {runs_text(options)}",
+        [Figure(calls, "calls", target=("<=", 0)), *(figure for figure in drain_figures() if figure.name != "broker")]), []
+    load = Gated(servers.backlog(options.events))
+    for run in range(1, options.runs + 1):
+        label = f"{name:<10} run {run}/{options.runs}"
+        used, _, complaints = drain(servers, options.events, False, 0, label, load)
+        wrong += [f"{name}, run {run}: {complaint}" for complaint in complaints]
+        if used["ledger_s"] <= 0:
+            continue
+        values = drain_values(used, options.events)
+        del values["broker"]
+        result.add({calls: servers.sim.stats()["calls"]["validate"]["received"], **values})
+        done_line(f"{label}  {options.events / used['ledger_s']:>8,.0f} events/s  {used['worker'] / options.events:>6.1f} µs/event"
+                  f"  {used['rss_bytes'] / 1024 / 1024:>6.1f} MiB{noise_note(used)}")
     return result, wrong
 
 
@@ -473,7 +564,8 @@ def runs_text(options):
     return f"{options.runs} run{'s' if options.runs > 1 else ''}"
 
 
-RUNNERS = {"cleartext": run_backlog, "tls": run_backlog, "latency": run_latency, "outage": run_outage, "sim": run_sim, "stages": run_stages}
+RUNNERS = {"cleartext": run_backlog, "tls": run_backlog, "shapes": run_shapes, "gate": run_gate, "latency": run_latency,
+           "outage": run_outage, "sim": run_sim, "stages": run_stages}
 
 
 def run_all(options, folder):

@@ -39,6 +39,19 @@ def api():
     return lambda sim: {"contacts_api": {"base_url": sim.base_url(), "validation_url": sim.validation_url()}}
 
 
+@pytest.fixture
+def more_topics(broker, topics):
+    """more_topics("crm", "form"): {name: topic}, topics beside the source, whose names end so; a worker reads them when
+    its configuration says kafka={"topics": [...]}."""
+    def make(*names):
+        made = {}
+        for name in names:
+            made[name] = broker.create_topic(f"{topics.source.name}.{name}", 1)
+            made[name].log_check = topics.source.log_check
+        return made
+    return make
+
+
 @pytest.fixture(scope="module")
 def own_postgres(tmp_path_factory):
     """A cluster that the tests of one file may stop, kill and suspend. It is up again for each of them."""

@@ -14,6 +14,11 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
 TABLES = {"event": "event_id", "warning": "event_id, source, code, message", "attempt": "event_id, attempt, at",
           "phone_validation": "phone_number"}
 
+# What the simulator's lookups find out about a phone goes by its last four digits (contacts-sim --help): event(10_000 * n
+# + VOIP) is that of one more VoIP line.
+LANDLINE, VOIP, DO_NOT_CALL, NOT_IN_USE, UNDETERMINED, PROVIDER_AWAY, REJECTED_VOIP = range(9001, 9008)
+PRICE_USD = 0.003  # of a lookup that is not cached
+
 
 def phone(number):
     """A possible US number of its own for every number below 1,000,000."""
@@ -33,6 +38,12 @@ def request(number, **fields):
             "override_custom_fields": False, "use_validation": False, "signup_date": SENT_AT}
     made.update(fields)
     return {name: value for name, value in made.items() if value is not None}
+
+
+def by_list(told):
+    """{list number: count} of a table of /status by sending list; what it could not name must be nothing."""
+    assert told["other"] == 0 and told["total"] == sum(entry["count"] for entry in told["lists"]), told
+    return {entry["list_number"]: entry["count"] for entry in told["lists"]}
 
 
 def wait_settled(topic, group, timeout=60):
@@ -64,6 +75,28 @@ def bodies(sim):
         body = json.loads(line["body"])
         found.setdefault(body["phone_number"], []).append(body)
     return found
+
+
+def bodies_by_id(sim, ledger):
+    """{event id: the last body that was sent for it}, of events whose phones differ."""
+    sent = bodies(sim)
+    return {row["event_id"]: sent[row["phone_number"]][-1] for row in ledger.rows() if row["phone_number"] in sent}
+
+
+def warning_texts(ledger, event_id):
+    """{code: message} of an event; several of one code are joined."""
+    texts = {}
+    for row in ledger.query("SELECT code, message FROM {schema}.warning WHERE event_id = %s ORDER BY message", (event_id,)):
+        texts[row["code"]] = "; ".join(filter(None, [texts.get(row["code"]), row["message"]]))
+    return texts
+
+
+def make_due(ledger, *names):
+    """What is parked is due now, all or these events. Rows are locked in the order in which workers lock them."""
+    ledger.query("WITH parked AS (SELECT event_id FROM {schema}.event WHERE state = 'parked'"
+                 " AND (%s = '{}' OR event_id = ANY (%s)) ORDER BY event_id FOR UPDATE)"
+                 " UPDATE {schema}.event e SET due_at = now() FROM parked p WHERE e.event_id = p.event_id AND e.state = 'parked'",
+                 (list(names), list(names)))
 
 
 def text_headers(record):

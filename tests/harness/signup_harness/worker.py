@@ -21,7 +21,8 @@ def merge(base, changes):
 
 
 def to_yaml(value, indent=0):
-    """Block YAML of dictionaries, lists and scalars. Texts are quoted: `off` must not become false."""
+    """Block YAML of dictionaries, lists and scalars; what is within a list is written as JSON, which is YAML, too. Texts
+    are quoted: `off` must not become false."""
     pad = "  " * indent
     if isinstance(value, dict):
         lines = []
@@ -33,7 +34,7 @@ def to_yaml(value, indent=0):
                 lines.append(f"{pad}{json.dumps(str(name)) if not str(name).isidentifier() else name}: {to_yaml(item)}")
         return "\n".join(lines) if lines else "{}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(to_yaml(item) for item in value) + "]"
+        return "[" + ", ".join(json.dumps(item, ensure_ascii=False, default=str) for item in value) + "]"
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
