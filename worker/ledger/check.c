@@ -8,15 +8,18 @@
 static const char settings_sql[] = "SELECT current_setting('fsync'), current_setting('synchronous_commit'),"
                                    " current_setting('server_version')";
 
-/* What the worker does to the tables and to the sequence. */
+/* What the worker does to the tables and to the sequence. What `forget` does besides is that command's affair. */
 static const char privileges_sql[] =
     "SELECT has_schema_privilege($1, 'USAGE') AND bool_and(CASE WHEN c.relkind = 'S' THEN "
     "has_sequence_privilege(c.oid, 'USAGE')"
-    " ELSE has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') AND"
-    "  (c.relname NOT IN ('event', 'phone_validation') OR has_table_privilege(c.oid, 'UPDATE')) END)"
+    " ELSE has_table_privilege(c.oid, 'SELECT')"
+    "  AND (c.relname LIKE 'forgotten%' OR has_table_privilege(c.oid, 'INSERT'))"
+    "  AND (c.relname NOT IN ('event', 'phone_validation', 'validation_day', 'outcome')"
+    "       OR has_table_privilege(c.oid, 'UPDATE'))"
+    "  AND (c.relname <> 'outcome' OR has_table_privilege(c.oid, 'DELETE')) END)"
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE n.nspname = $1 AND c.relname IN ('event', 'warning', 'attempt', 'phone_validation', "
-    "'park_order')";
+    " WHERE n.nspname = $1 AND c.relname IN ('event', 'warning', 'attempt', 'phone_validation', 'validation_day',"
+    "  'outcome', 'forgotten_id', 'forgotten_salt', 'park_order')";
 
 static enum ledger_verdict check_privileges(struct direct *direct, char *line)
 {
@@ -27,7 +30,7 @@ static enum ledger_verdict check_privileges(struct direct *direct, char *line)
         verdict = LEDGER_VERDICT_REFUSED;
         snprintf(line, LEDGER_ERROR_BYTES,
                  "PostgreSQL at %s: user \"%s\" may not read and write schema \"%s\": grant USAGE on it, "
-                 "SELECT, INSERT, UPDATE on its "
+                 "SELECT, INSERT, UPDATE, DELETE on its "
                  "tables, and USAGE on its sequence",
                  direct->server, PQuser(direct->pg), direct->schema);
     }

@@ -1,5 +1,6 @@
 /* Claims: the statement's parameters, and what each letter of its answer means. */
 #include "job.h"
+#include "original.h"
 #include "result.h"
 
 #include "signup/base/crash.h"
@@ -57,6 +58,14 @@ static void claim_encode(const struct piece *piece, struct params *params, struc
         params_put_bytes(params, it->token.bytes, sizeof it->token.bytes);
     params_end(params);
     params_scalar_int8(params, op->lease_us);
+    if (piece->sql != SQL_CLAIM_KNOWN)
+        return;
+    params_begin(params, PG_TEXT);
+    EACH (piece) {
+        if (it->wants_known)
+            params_put_text(params, it->event_id);
+    }
+    params_end(params);
 }
 
 static enum claim_answer answer_of(char letter)
@@ -76,13 +85,24 @@ static enum claim_answer answer_of(char letter)
     }
 }
 
+enum sql_id job_claim_statement(const struct claim_op *op)
+{
+    for (size_t i = 0; i < op->count; i++) {
+        if (op->items[i]->wants_known)
+            return SQL_CLAIM_KNOWN;
+    }
+    return SQL_CLAIM;
+}
+
 static void claim_decode(struct piece *piece, const PGresult *result)
 {
     struct job *job = piece->job;
     /* A row that another claim took between the statement's snapshot and its lock is not among the answers.
      */
-    for (uint32_t at = piece->low; at < piece->high; at++)
+    for (uint32_t at = piece->low; at < piece->high; at++) {
         item_of(job, job->items[at])->answer = CLAIM_BUSY;
+        item_of(job, job->items[at])->known = (struct known_validation){0};
+    }
     uint32_t cursor = piece->low;
     for (int row = 0; row < PQntuples(result); row++) {
         uint32_t at = job_find(piece, &cursor, result_slice(result, row, 0));
@@ -92,6 +112,8 @@ static void claim_decode(struct piece *piece, const PGresult *result)
         it->maybe_sent = result_bool(result, row, 2);
         it->attempts = result_int4(result, row, 3);
         it->age_us = PQgetisnull(result, row, 4) ? 0 : result_interval_us(result, row, 4);
+        if (piece->sql == SQL_CLAIM_KNOWN && it->wants_known)
+            it->known = original_known(result, row, 5, it->arena);
     }
 }
 

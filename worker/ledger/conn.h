@@ -89,6 +89,7 @@ struct conn {
 
     struct conn_request setup; /* session settings */
     struct conn_request look;  /* schema and durability */
+    struct conn_request look_back; /* is what was confirmed still there? */
     struct conn_request prepare;
 
     int64_t backoff_us;
@@ -108,6 +109,7 @@ struct conn {
     bool broken; /* conn_fail() at the next kick */
     bool broken_refused;
     bool durability_warned;
+    bool looks_back; /* of this connection: asked */
 
     /* The last record that the server has confirmed: after a failover it shows whether the ledger has
      * forgotten. */

@@ -87,6 +87,24 @@ static enum ledger_verdict verdict_of(const struct direct *direct, const char *s
     }
 }
 
+enum ledger_verdict direct_failed(struct direct *direct, const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    snprintf(direct->error, LEDGER_ERROR_BYTES, "PostgreSQL at %s: %s%s%s%s", direct->server,
+             message ? message : "the connection was lost", sqlstate ? " (" : "", sqlstate ? sqlstate : "",
+             sqlstate ? ")" : "");
+    direct->collided = sqlstate && fault_of_sqlstate(sqlstate) == FAULT_RETRY;
+    return verdict_of(direct, sqlstate);
+}
+
+enum ledger_verdict direct_out_of_memory(struct direct *direct)
+{
+    snprintf(direct->error, LEDGER_ERROR_BYTES, "out of memory");
+    direct->collided = false;
+    return LEDGER_VERDICT_AWAY;
+}
+
 PGresult *direct_run(struct direct *direct, const char *sql, int count, const char *const *values,
                      enum ledger_verdict *verdict)
 {
@@ -94,16 +112,13 @@ PGresult *direct_run(struct direct *direct, const char *sql, int count, const ch
     PGresult *result = !text    ? NULL
                        : values ? PQexecParams(direct->pg, text, count, NULL, values, NULL, NULL, 0)
                                 : PQexec(direct->pg, text);
-    free(text);
     ExecStatusType status = PQresultStatus(result);
-    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) {
+        free(text);
         return result;
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    *verdict = verdict_of(direct, sqlstate);
-    snprintf(direct->error, LEDGER_ERROR_BYTES, "PostgreSQL at %s: %s%s%s%s", direct->server,
-             message ? message : "the connection was lost", sqlstate ? " (" : "", sqlstate ? sqlstate : "",
-             sqlstate ? ")" : "");
+    }
+    *verdict = text ? direct_failed(direct, result) : direct_out_of_memory(direct);
+    free(text);
     PQclear(result);
     return NULL;
 }

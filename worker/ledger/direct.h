@@ -14,6 +14,7 @@ struct direct {
     char server[ADDRESS_TEXT_BYTES];
     const char *schema;
     char *error; /* LEDGER_ERROR_BYTES of the caller */
+    bool collided; /* the last failure was an accident among neighbours: a deadlock, a lock not given in time */
 };
 
 enum ledger_verdict direct_open(struct direct *direct, const struct ledger_config *config, char *error);
@@ -23,6 +24,11 @@ void direct_close(struct direct *direct);
  * is set and `verdict`, too. */
 PGresult *direct_run(struct direct *direct, const char *sql, int count, const char *const *values,
                      enum ledger_verdict *verdict);
+
+/* What a statement that was sent otherwise has failed of: sets `error` and gives the verdict. `result` may be NULL; it
+ * is not cleared. */
+enum ledger_verdict direct_failed(struct direct *direct, const PGresult *result);
+enum ledger_verdict direct_out_of_memory(struct direct *direct);
 
 /* 0 where there is no ledger; negative: `error` and `verdict` are set. */
 int direct_version(struct direct *direct, enum ledger_verdict *verdict);

@@ -8,7 +8,7 @@
 #include "signup/base/log.h"
 
 /* Columns behind those of the original. */
-enum { DUE_MAYBE_SENT = ORIGINAL_COLUMNS, DUE_ATTEMPTS, DUE_AGE, DUE_NEXT_US, DUE_OVERSIZED };
+enum { DUE_MAYBE_SENT = ORIGINAL_COLUMNS, DUE_ATTEMPTS, DUE_AGE, DUE_NEXT_US, DUE_OVERSIZED, DUE_KNOWN };
 
 enum sql_id job_due_statement(const struct job_queue *queue, const struct due_take_op *op)
 {
@@ -34,6 +34,7 @@ static bool due_read(const PGresult *result, int row, struct arena *arena, struc
     event->maybe_sent = result_bool(result, row, DUE_MAYBE_SENT);
     event->attempts = result_int4(result, row, DUE_ATTEMPTS);
     event->age_us = result_interval_us(result, row, DUE_AGE);
+    event->known = original_known(result, row, DUE_KNOWN, arena);
     return original_read(result, row, arena, &event->event_id, &event->original);
 }
 

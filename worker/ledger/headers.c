@@ -43,6 +43,34 @@ bool text_is_plain(struct slice text)
     return true;
 }
 
+/* The code point of a sequence that is valid. */
+static uint32_t utf8_point(const unsigned char *s, size_t len)
+{
+    uint32_t point = len == 1 ? s[0] : s[0] & (0xFFU >> (len + 1));
+    for (size_t i = 1; i < len; i++)
+        point = point << 6 | (s[i] & 0x3FU);
+    return point;
+}
+
+bool json_write_plain(struct slice json, struct buf *out)
+{
+    const unsigned char *s = (const unsigned char *)json.ptr;
+    for (size_t at = 0; at < json.len;) {
+        size_t len = utf8_sequence(s + at, json.len - at);
+        if (!len)
+            return false;
+        uint32_t point = utf8_point(s + at, len);
+        if (point >= 0x10000)
+            buf_printf(out, "\\u%04x\\u%04x", 0xD800 + ((point - 0x10000) >> 10), 0xDC00 + ((point - 0x10000) & 0x3FF));
+        else if (point > 0x7E)
+            buf_printf(out, "\\u%04x", point);
+        else
+            buf_append_char(out, (char)point);
+        at += len;
+    }
+    return true;
+}
+
 /* The last one pads. */
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
 

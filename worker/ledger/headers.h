@@ -22,6 +22,9 @@ bool headers_read(struct slice json, struct arena *arena, struct record *record)
 /* Valid UTF-8 without NUL: what a text column takes. */
 bool text_is_storable(struct slice text);
 
+/* Writes a JSON text with everything beyond printable ASCII as \uXXXX. False: it is not UTF-8. */
+bool json_write_plain(struct slice json, struct buf *out) __attribute__((warn_unused_result));
+
 /* Printable ASCII: what no database refuses. */
 bool text_is_plain(struct slice text);
 

@@ -27,6 +27,9 @@ void job_queue_init(struct job_queue *queue, struct conn *conn, void (*completed
     params_init(&queue->params, PARAMS_CAP_BYTES);
     params_init(&queue->follow_params, PARAMS_CAP_BYTES);
     buf_init(&queue->scratch, PARAMS_CAP_BYTES);
+    if (uv_random(NULL, NULL, queue->worker, sizeof queue->worker, 0, NULL) != 0)
+        for (size_t i = 0; i < sizeof queue->worker; i++)
+            queue->worker[i] = (uint8_t)conn_jitter(conn, 512);
     uv_timer_init(conn->loop, &queue->timer);
     queue->timer.data = queue;
 }
@@ -197,7 +200,7 @@ static void piece_send(struct job_queue *queue, struct piece *piece)
         return;
     }
     conn_send(queue->conn, &piece->request, statements, follows ? 2 : 1);
-    CRASH_POINT_IF(AFTER_CLAIM_SENT, statements[0].id == SQL_CLAIM);
+    CRASH_POINT_IF(AFTER_CLAIM_SENT, statements[0].id == SQL_CLAIM || statements[0].id == SQL_CLAIM_KNOWN);
     CRASH_POINT_IF(AFTER_RECORD_SENT, statements[0].id == SQL_RECORD);
 }
 

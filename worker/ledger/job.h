@@ -40,6 +40,9 @@ extern const struct job_methods job_extend_methods;
 extern const struct job_methods job_due_take_methods;
 extern const struct job_methods job_outbox_take_methods;
 extern const struct job_methods job_outbox_mark_methods;
+extern const struct job_methods job_outcome_take_methods;
+extern const struct job_methods job_outcome_mark_methods;
+extern const struct job_methods job_spend_methods;
 extern const struct job_methods job_counts_methods;
 
 struct job_queue;
@@ -75,6 +78,7 @@ struct job_queue {
     struct params params;
     struct params follow_params;
     struct buf scratch;
+    uint8_t worker[16]; /* whose spending it is: drawn at random */
     bool due_lost; /* the answer of the last due_take, which had this token */
     struct claim_token due_lost_token;
     size_t jobs;
@@ -101,8 +105,11 @@ void job_pump(struct job_queue *queue);
 /* The connection is gone: what waits to be sent fails, too. What is under way fails by its requests. */
 void job_fail_waiting(struct job_queue *queue);
 
-/* Empties the op, before its two first pieces. */
+/* Empties the op, before its first pieces. */
 void job_counts_begin(struct ledger_counts_op *op);
+
+/* The statement of a claim: one that looks at what is known of phones costs more. */
+enum sql_id job_claim_statement(const struct claim_op *op);
 
 /* The statement that a due_take begins with: after a lost answer its rows may be ours already. */
 enum sql_id job_due_statement(const struct job_queue *queue, const struct due_take_op *op);

@@ -174,7 +174,7 @@ static enum port_status submit_whole(struct ledger *ledger, const struct job_met
 
 static enum port_status port_claim(void *ctx, struct claim_op *op)
 {
-    return submit_whole(ctx, &job_claim_methods, op, op->count, SQL_CLAIM);
+    return submit_whole(ctx, &job_claim_methods, op, op->count, job_claim_statement(op));
 }
 
 static enum port_status port_record(void *ctx, struct record_op *op)
@@ -222,6 +222,21 @@ static enum port_status port_outbox_mark(void *ctx, struct outbox_mark_op *op)
     return submit_whole(ctx, &job_outbox_mark_methods, op, 0, SQL_OUTBOX_MARK);
 }
 
+static enum port_status port_outcome_take(void *ctx, struct outcome_take_op *op)
+{
+    return submit_whole(ctx, &job_outcome_take_methods, op, 0, SQL_OUTCOME_TAKE);
+}
+
+static enum port_status port_outcome_mark(void *ctx, struct outcome_mark_op *op)
+{
+    return submit_whole(ctx, &job_outcome_mark_methods, op, 0, SQL_OUTCOME_MARK);
+}
+
+static enum port_status port_spend(void *ctx, struct spend_op *op)
+{
+    return submit_whole(ctx, &job_spend_methods, op, 0, SQL_SPEND);
+}
+
 enum port_status ledger_count(struct ledger *ledger, struct ledger_counts_op *op)
 {
     struct job *job = submit(ledger, &job_counts_methods, op, 0);
@@ -230,6 +245,7 @@ enum port_status ledger_count(struct ledger *ledger, struct ledger_counts_op *op
     job_counts_begin(op);
     job_add_piece(job, SQL_COUNT_PARKED, 0, 0, 0);
     job_add_piece(job, SQL_COUNT_UNPUBLISHED, 0, 0, 0);
+    job_add_piece(job, SQL_COUNT_OUTCOMES, 0, 0, 0);
     return started(ledger, job);
 }
 
@@ -242,6 +258,9 @@ const struct ledger_port *ledger_port(void)
         .due_take = port_due_take,
         .outbox_take = port_outbox_take,
         .outbox_mark = port_outbox_mark,
+        .outcome_take = port_outcome_take,
+        .outcome_mark = port_outcome_mark,
+        .spend = port_spend,
     };
     return &port;
 }

@@ -16,14 +16,28 @@ bool original_column(const PGresult *result, int row, int column, struct arena *
     return slice_present(*out) == slice_present(value);
 }
 
+/* jsonb's binary form: a version, of one byte, and the text. */
+static struct slice jsonb_text(struct slice wire)
+{
+    return slice_present(wire) && wire.len ? (struct slice){wire.ptr + 1, wire.len - 1} : SLICE_ABSENT;
+}
+
+struct known_validation original_known(const PGresult *result, int row, int column, struct arena *arena)
+{
+    struct slice text = jsonb_text(result_slice(result, row, column));
+    struct known_validation known = {0};
+    if (!slice_present(text))
+        return known;
+    int64_t age_us = result_interval_us(result, row, column + 1);
+    known.validation = arena_copy(arena, text);
+    known.age_us = age_us > 0 ? age_us : 0; /* written by a statement that began after ours */
+    return known;
+}
+
 bool original_read(const PGresult *result, int row, struct arena *arena, struct slice *event_id,
                    struct record *record)
 {
-    struct slice headers = result_slice(result, row, ORIGINAL_HEADERS);
-    if (slice_present(headers) && headers.len) { /* the first byte is the version of jsonb's binary form */
-        headers.ptr++;
-        headers.len--;
-    }
+    struct slice headers = jsonb_text(result_slice(result, row, ORIGINAL_HEADERS));
     record->partition = result_int4(result, row, ORIGINAL_PARTITION);
     record->offset = result_int8(result, row, ORIGINAL_OFFSET);
     record->timestamp_ms = PQgetisnull(result, row, ORIGINAL_TIMESTAMP_MS)

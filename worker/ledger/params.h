@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PARAMS_MAX 48
+#define PARAMS_MAX 64
 
 /* Element types, by their fixed numbers in pg_type. */
 enum pg_type {

@@ -151,6 +151,19 @@ static void encode_outcome(const struct piece *piece, struct params *params)
     TEXT_COLUMN(piece, params, class_of(it));
 }
 
+/* Who recorded a reply alone, had asked for its validation. */
+static struct slice validation_of(const struct record_item *it)
+{
+    if (slice_present(it->validation))
+        return it->validation;
+    return it->reply ? it->reply->validation : SLICE_ABSENT;
+}
+
+static bool is_fresh(const struct record_item *it)
+{
+    return slice_present(it->validation) ? it->validation_fresh : slice_present(validation_of(it));
+}
+
 static void put_reply_flag(struct params *params, const struct upsert_reply *reply, bool value)
 {
     if (reply)
@@ -175,7 +188,7 @@ static void encode_reply(const struct piece *piece, struct params *params)
     EACH (piece)
         put_int4_or_null(params, it->reply != NULL, it->reply ? it->reply->journeys_enrolled : 0);
     params_end(params);
-    JSONB_COLUMN(piece, params, it->reply ? it->reply->validation : SLICE_ABSENT);
+    JSONB_COLUMN(piece, params, validation_of(it));
 }
 
 static void encode_signup(const struct piece *piece, struct params *params)
@@ -244,6 +257,17 @@ static void encode_waiting(const struct piece *piece, struct params *params)
     params_end(params);
 }
 
+static void encode_provenance(const struct piece *piece, struct params *params)
+{
+    JSONB_COLUMN(piece, params, it->signup->attribution);
+    params_begin(params, PG_INT4);
+    EACH (piece) {
+        int64_t id = it->signup->schema_id;
+        put_int4_or_null(params, id >= 0 && id <= INT32_MAX, (int32_t)id);
+    }
+    params_end(params);
+}
+
 /* ------------------------------------------------------------------ warnings and attempts: rows of their own
  */
 
@@ -301,6 +325,45 @@ static void encode_attempts(const struct piece *piece, struct params *params)
     ATTEMPT_COLUMN(piece, params, PG_TEXT, params_put_text(params, slice_from_str(a->verdict)));
 }
 
+/* ------------------------------------------------------------------ what was looked up, and what is told */
+
+static void encode_fresh(const struct piece *piece, struct params *params)
+{
+    params_begin(params, PG_TEXT);
+    EACH (piece) {
+        if (is_fresh(it))
+            params_put_text(params, it->event_id);
+    }
+    params_end(params);
+    params_scalar_uuid(params, piece->job->queue->worker);
+}
+
+/* What is told of a bare row is told in plain letters; what is no text at all cannot be. */
+static struct slice announcement_of(const struct record_item *it, struct buf *scratch)
+{
+    if (!it->bare || !slice_present(it->announcement))
+        return it->announcement;
+    buf_reset(scratch);
+    return json_write_plain(it->announcement, scratch) && buf_ok(scratch) ? buf_slice(scratch) : SLICE_ABSENT;
+}
+
+static void encode_announcements(const struct piece *piece, struct params *params, struct buf *scratch)
+{
+    params_begin(params, PG_TEXT);
+    EACH (piece) {
+        if (slice_present(announcement_of(it, scratch)))
+            params_put_text(params, it->event_id);
+    }
+    params_end(params);
+    params_begin(params, PG_TEXT);
+    EACH (piece) {
+        struct slice announcement = announcement_of(it, scratch);
+        if (slice_present(announcement))
+            params_put_text(params, announcement);
+    }
+    params_end(params);
+}
+
 /* ------------------------------------------------------------------ the statements */
 
 static void encode_release(const struct piece *piece, struct params *params)
@@ -337,8 +400,11 @@ static void record_encode(const struct piece *piece, struct params *params, stru
         encode_signup(piece, params);
         encode_original(piece, params, scratch);
         encode_waiting(piece, params);
+        encode_provenance(piece, params);
         encode_warnings(piece, params);
         encode_attempts(piece, params);
+        encode_fresh(piece, params);
+        encode_announcements(piece, params, scratch);
     }
 }
 
@@ -445,7 +511,8 @@ static void record_refuse(struct job *job, uint32_t item)
 static size_t record_weigh(const struct job *job, uint32_t item)
 {
     const struct record_item *it = item_of(job, item);
-    size_t bytes = it->request.len + it->signup->consent.len;
+    size_t bytes = it->request.len + it->signup->consent.len + it->signup->attribution.len + it->announcement.len +
+                   validation_of(it).len;
     if (!keeps_original(it))
         return bytes;
     bytes += it->record->value.len + it->record->key.len;

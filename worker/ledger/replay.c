@@ -3,7 +3,8 @@
  *
  * Nothing here happens twice: a row is parked only while it is dead, and never twice by the same replay
  * (replay_id), so that a batch whose answer was lost may simply be sent again. Rows are locked in the order
- * of their ids, as the workers do, and numbered in the order of the batch. */
+ * of their ids, as the workers do, and numbered in the order of the batch. Events of people who were forgotten
+ * are none that could be brought back, also where a letter tells of them still. */
 #include "signup/ledger/replay.h"
 
 #include "direct.h"
@@ -59,7 +60,8 @@ static const char select_text[] =
     "  e.http_status, e.ad_network_source, e.finished_at, e.payload IS NOT NULL AS original,"
     "  coalesce(e.signup_date, e.received_at) AS dated"
     " FROM {schema}.event e"
-    " WHERE e.state = 'dead' AND e.finished_at >= $8::timestamptz AND e.finished_at < $9::timestamptz"
+    " WHERE e.state = 'dead' AND e.forgotten_at IS NULL"
+    "  AND e.finished_at >= $8::timestamptz AND e.finished_at < $9::timestamptz"
     "  AND " ANY_OF("$1::text[]", "e.code")
     "  AND " ANY_OF("$2::text[]", "e.error_class")
     "  AND " ANY_OF("$3::text[]", "e.list_number")
@@ -78,7 +80,9 @@ static const char select_text[] =
 
 static const char look_text[] =
     "WITH chosen AS MATERIALIZED ("
-    " SELECT i.ord, i.event_id, i.topic, i.partition, i.\"offset\", i.dated, e.state,"
+    " SELECT i.ord, i.event_id, i.topic, i.partition, i.\"offset\", i.dated,"
+    "  CASE WHEN e.forgotten_at IS NULL AND NOT (" IS_FORGOTTEN_ID("i.event_id") ") THEN e.state"
+    "       ELSE 'forgotten' END AS state,"
     "  e.payload IS NOT NULL AS original, coalesce(i.phone, e.phone_number) AS phone_number,"
     "  coalesce(i.list, e.list_number) AS list_number"
     " FROM unnest($1::text[], $2::text[], $3::int4[], $4::int8[], $5::text[], $6::text[], $7::timestamptz[])"
@@ -115,8 +119,8 @@ static const char look_text[] =
 
 static const char hand_over_text[] =
     "WITH locked AS MATERIALIZED ("
-    " SELECT e.event_id, e.state, e.payload IS NOT NULL AS original, e.replay_id, e.code, e.error_class,"
-    "  e.http_status"
+    " SELECT e.event_id, CASE WHEN e.forgotten_at IS NULL THEN e.state ELSE 'forgotten' END AS state,"
+    "  e.payload IS NOT NULL AS original, e.replay_id, e.code, e.error_class, e.http_status"
     " FROM {schema}.event e WHERE e.event_id = ANY ($1::text[]) ORDER BY e.event_id FOR UPDATE"
     "), going AS MATERIALIZED ("
     " SELECT o.*, nextval($name${schema}.park_order$name$) AS park_order"
@@ -144,7 +148,7 @@ static const char put_back_text[] =
     "   WITH ORDINALITY AS i(event_id, topic, partition, \"offset\", failed_at, phone, list, digest,"
     "    http_status, code, error, error_class, signup_date, ad_source, ad_id, payload, headers, key,"
     "    timestamp_ms, maybe_sent, ord)"
-    "   ORDER BY i.ord) o"
+    "   WHERE NOT (" IS_FORGOTTEN_ID("i.event_id") ") ORDER BY i.ord) o"
     "), parked AS ("
     " INSERT INTO {schema}.event AS e (event_id, topic, partition, \"offset\", received_at, state, phone_number,"
     "   list_number, payload_digest, http_status, code, error, error_class, signup_date, ad_network_source,"
@@ -161,7 +165,7 @@ static const char put_back_text[] =
     "  record_key = CASE WHEN e.payload IS NULL THEN excluded.record_key ELSE e.record_key END,"
     "  record_timestamp_ms = CASE WHEN e.payload IS NULL THEN excluded.record_timestamp_ms"
     "                             ELSE e.record_timestamp_ms END"
-    " WHERE e.state = 'dead' AND e.replay_id IS DISTINCT FROM excluded.replay_id"
+    " WHERE e.state = 'dead' AND e.forgotten_at IS NULL AND e.replay_id IS DISTINCT FROM excluded.replay_id"
     " RETURNING e.event_id"
     "), " COUNTED("$21", "$22", "$23", "$24", "$25", "$26")
     " SELECT i.ord, (CASE"
@@ -180,10 +184,12 @@ static const char finish_text[] =
     " failed = $6::int8 WHERE replay_id = $1::int8";
 
 static const char follow_text[] =
-    "SELECT i.ord, e.state = 'accepted', e.code, coalesce(e.http_status, 0)"
+    "SELECT i.ord, coalesce(e.state = 'accepted', false), CASE WHEN e.state IS NULL THEN 'forgotten' ELSE e.code END,"
+    "  coalesce(e.http_status, 0)"
     " FROM unnest($1::text[]) WITH ORDINALITY AS i(event_id, ord)"
-    " JOIN LATERAL (SELECT x.state, x.code, x.http_status FROM {schema}.event x"
-    "   WHERE x.event_id = i.event_id OFFSET 0) e ON true WHERE e.state IN ('accepted', 'dead')";
+    " LEFT JOIN LATERAL (SELECT x.state, x.code, x.http_status FROM {schema}.event x"
+    "   WHERE x.event_id = i.event_id OFFSET 0) e ON true"
+    " WHERE e.state IN ('accepted', 'dead') OR (e.state IS NULL AND " IS_FORGOTTEN_ID("i.event_id") ")";
 
 /* ------------------------------------------------------------------ asking */
 

@@ -1,5 +1,5 @@
-/* The first words on a new connection, all sent at once: settings, a look at the schema and at durability,
- * the prepared statements. */
+/* The first words on a new connection, all sent at once: settings, a look at the schema and at durability, one at
+ * what was confirmed before, the prepared statements. */
 #include "conn.h"
 #include "result.h"
 #include "schema.h"
@@ -107,7 +107,17 @@ static void on_look(struct conn_request *request, const PGresult *result)
         return;
     }
     warn_once_of_durability(conn, result_bool(result, 0, 1), result_bool(result, 0, 2));
-    if (!result_bool(result, 0, 4))
+    if (conn->pooled && !conn->looks_back)
+        session_ready(conn);
+}
+
+/* Behind the look, which has found a server that may be believed. */
+static void on_look_back(struct conn_request *request, const PGresult *result)
+{
+    struct conn *conn = conn_of(request, offsetof(struct conn, look_back));
+    if (!setup_went_well(conn, result, "the last record cannot be looked for") || conn->broken)
+        return;
+    if (!result_bool(result, 0, 0))
         tell_forgotten(conn);
     if (conn->pooled)
         session_ready(conn);
@@ -133,12 +143,24 @@ static bool send_settings(struct conn *conn)
 static bool send_look(struct conn *conn)
 {
     conn->look.done = on_look;
-    const char *values[] = {conn->last_event_id[0] ? conn->last_event_id : NULL, (const char *)conn->last_token.bytes};
-    const int lengths[] = {0, sizeof conn->last_token.bytes};
-    const int formats[] = {0, 1};
-    if (!PQsendQueryParams(conn->pg, conn->texts.text[SQL_LOOK], 2, NULL, values, lengths, formats, 1))
+    if (!PQsendQueryParams(conn->pg, conn->texts.text[SQL_LOOK], 0, NULL, NULL, NULL, NULL, 1))
         return false;
     wire_sync(conn, &conn->look);
+    return true;
+}
+
+static bool send_look_back(struct conn *conn)
+{
+    conn->looks_back = conn->last_event_id[0] != '\0';
+    if (!conn->looks_back)
+        return true;
+    conn->look_back.done = on_look_back;
+    const char *values[] = {conn->last_event_id, (const char *)conn->last_token.bytes};
+    const int lengths[] = {0, sizeof conn->last_token.bytes};
+    const int formats[] = {0, 1};
+    if (!PQsendQueryParams(conn->pg, conn->texts.text[SQL_LOOK_BACK], 2, NULL, values, lengths, formats, 1))
+        return false;
+    wire_sync(conn, &conn->look_back);
     return true;
 }
 
@@ -159,7 +181,7 @@ void session_begin(struct conn *conn)
     conn_arm(conn, conn->connect_deadline_ms);
     PQsetNoticeProcessor(conn->pg, on_notice, NULL);
     bool ok = PQsetnonblocking(conn->pg, 1) == 0 && PQenterPipelineMode(conn->pg) == 1;
-    ok = ok && (conn->pooled || send_settings(conn)) && send_look(conn) &&
+    ok = ok && (conn->pooled || send_settings(conn)) && send_look(conn) && send_look_back(conn) &&
          (conn->pooled || send_prepares(conn));
     if (!ok) {
         char why[LEDGER_ERROR_BYTES];

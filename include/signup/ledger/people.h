@@ -1,5 +1,5 @@
-/* What the ledger holds of one person: the evidence of their consent, and its erasure. For commands: every function
- * blocks. */
+/* What the ledger holds of one person: the evidence of their consent, and its erasure. For commands: every
+ * function blocks. */
 #ifndef SIGNUP_LEDGER_PEOPLE_H
 #define SIGNUP_LEDGER_PEOPLE_H
 
@@ -14,12 +14,13 @@
 struct people_ledger;
 
 /* One connection to a ledger whose schema fits. On any other verdict than WELL `*out` is NULL and `error`
- * (LEDGER_ERROR_BYTES, borrowed until close) says what to do. `config` and its texts are borrowed until close.
+ * (LEDGER_ERROR_BYTES, borrowed until close) says what to do. `config` and its texts are borrowed until
+ * close.
  *
- * All functions below: on any other verdict than WELL `error` says why, and nothing was changed, or, with AWAY,
- * perhaps everything was: do it again, nothing happens twice. Phone numbers are in E.164. */
-enum ledger_verdict ledger_people_open(const struct ledger_config *config, struct people_ledger **out, char *error)
-    __attribute__((warn_unused_result));
+ * All functions below: on any other verdict than WELL `error` says why, and nothing was changed, or, with
+ * AWAY, perhaps everything was: do it again, nothing happens twice. Phone numbers are in E.164. */
+enum ledger_verdict ledger_people_open(const struct ledger_config *config, struct people_ledger **out,
+                                       char *error) __attribute__((warn_unused_result));
 /* NULL is fine. */
 void ledger_people_close(struct people_ledger *ledger);
 
@@ -35,8 +36,8 @@ struct consent_filter {
     wall_us_t to;
 };
 
-/* One event. Slices are borrowed during the callback, end with a NUL that does not count, and are absent where the
- * ledger has none. */
+/* One event. Slices are borrowed during the callback, end with a NUL that does not count, and are absent
+ * where the ledger has none. */
 struct consent_row {
     struct slice event_id;
     struct slice source;  /* its position: topic:partition:offset */
@@ -69,8 +70,8 @@ struct consent_row {
     bool before_provenance;   /* it came before the ledger kept attribution and schema_id */
 };
 
-/* Gives each event of the phone to `row`, as they came; no more than one is held at a time. `row` gives false to
- * stop: the verdict is WELL all the same. */
+/* Gives each event of the phone to `row`, as they came; no more than one is held at a time. `row` gives false
+ * to stop: the verdict is WELL all the same. */
 enum ledger_verdict ledger_people_trail(struct people_ledger *ledger, const struct consent_filter *filter,
                                         bool (*row)(void *ctx, const struct consent_row *row), void *ctx)
     __attribute__((warn_unused_result));
@@ -86,8 +87,8 @@ struct people_erasure {
 
 /* The newest first. Every proof is looked at: each has a salt of its own. */
 enum ledger_verdict ledger_people_erasures(struct people_ledger *ledger, const char *phone_number,
-                                           void (*erasure)(void *ctx, const struct people_erasure *erasure), void *ctx)
-    __attribute__((warn_unused_result));
+                                           void (*erasure)(void *ctx, const struct people_erasure *erasure),
+                                           void *ctx) __attribute__((warn_unused_result));
 
 /* ---- forgetting */
 
@@ -96,9 +97,10 @@ struct forget_counts {
     uint64_t events;
     uint64_t accepted;
     uint64_t dead;
-    uint64_t waiting;         /* parked, and nobody works on it: it will not be sent */
-    uint64_t in_work;         /* claimed or taken up under a live lease */
-    uint64_t abandoned;       /* likewise, but the lease has ended or was given back: another worker takes it up again */
+    uint64_t waiting; /* parked, and nobody works on it: it will not be sent */
+    uint64_t in_work; /* claimed or taken up under a live lease */
+    uint64_t
+        abandoned; /* likewise, but the lease has ended or was given back: another worker takes it up again */
     uint64_t letters;         /* dead, and the letter is not on its topic yet */
     uint64_t letters_leased;  /* of them: being published */
     uint64_t outcomes;        /* outcomes that are not on their topic yet */
@@ -114,9 +116,10 @@ struct forget_counts {
 
 struct forget_order {
     const char *phone_number;
-    const char *who;     /* who erases, for the proof */
-    const char *reason;  /* NULL: none given */
-    bool abandoned_too;  /* what no worker holds is erased, too: it is not sent, and no letter or outcome is published */
+    const char *who;    /* who erases, for the proof */
+    const char *reason; /* NULL: none given */
+    bool abandoned_too; /* what no worker holds is erased, too: it is not sent, and no letter or outcome is
+                           published */
 };
 
 /* True when something is in the way of that order. */
@@ -130,18 +133,18 @@ enum forget_answer {
     FORGET_DONE,    /* in one transaction; `erasure_id` is the proof's number */
     FORGET_NOTHING, /* the ledger holds nothing of the phone */
     FORGET_REFUSED, /* something is in the way, as `counts` says: nothing was changed */
-    FORGET_LOCKED   /* others hold what must be locked for longer than can be waited for: nothing was changed */
+    FORGET_LOCKED /* others hold what must be locked for longer than can be waited for: nothing was changed */
 };
 
-/* Empties the rows of the phone's events, under their locks, so that no worker can slip between; deletes what hangs
- * on them; leaves a proof. The rows themselves stay, so that their records, read again, are answered for: an id that
- * holds the phone is replaced by the position, and known by its hash. */
+/* Empties the rows of the phone's events, under their locks, so that no worker can slip between; deletes what
+ * hangs on them; leaves a proof. The rows themselves stay, so that their records, read again, are answered
+ * for: an id that holds the phone is replaced by the position, and known by its hash. */
 enum ledger_verdict ledger_forget(struct people_ledger *ledger, const struct forget_order *order,
-                                  enum forget_answer *answer, struct forget_counts *counts, int64_t *erasure_id)
-    __attribute__((warn_unused_result));
+                                  enum forget_answer *answer, struct forget_counts *counts,
+                                  int64_t *erasure_id) __attribute__((warn_unused_result));
 
-/* True when the digits of `text`, whatever stands between them, hold the last seven of the phone: the rule by which
- * an event id holds a phone. */
+/* True when the digits of `text`, whatever stands between them, hold the last seven of the phone: the rule by
+ * which an event id holds a phone. */
 bool ledger_holds_phone(const char *text, const char *phone_number);
 
 #endif

@@ -147,7 +147,8 @@ static inline int world_teardown(void **state)
 static inline void world_clear(void)
 {
     cluster_ask(&world.cluster,
-                "TRUNCATE signup.event, signup.warning, signup.attempt, signup.phone_validation");
+                "TRUNCATE signup.event, signup.warning, signup.attempt, signup.phone_validation,"
+                " signup.validation_day, signup.outcome, signup.erasure, signup.forgotten_id");
 }
 
 /* ------------------------------------------------------------------ events */
@@ -191,6 +192,7 @@ static inline void event_init(struct event *event, const char *id, int64_t offse
         event->signup.phone_number = slice_from_str(event->phone);
         event->signup.list_number = slice_from_str(event->list);
     }
+    event->signup.schema_id = -1;
     memset(event->signup.digest, 7, sizeof event->signup.digest);
     event->token = token_of(token);
 }

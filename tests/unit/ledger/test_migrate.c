@@ -131,7 +131,73 @@ static void older_schema_is_refused_until_migrated(void **state)
         "SELECT string_agg(event_id, ',' ORDER BY park_order) FROM older.event WHERE park_order IS NOT NULL");
     assert_sql("5", "SELECT nextval('older.park_order')");
     assert_sql("t", "SELECT has_sequence_privilege('old worker', 'older.park_order', 'USAGE')");
+    assert_sql("t", "SELECT has_table_privilege('old worker', 'older.validation_day', 'UPDATE')"
+                    " AND has_table_privilege('old worker', 'older.outcome', 'DELETE')"
+                    " AND has_table_privilege('old worker', 'older.forgotten_id', 'INSERT')"
+                    " AND has_table_privilege('old worker', 'older.forgotten_salt', 'SELECT')"
+                    " AND has_table_privilege('old worker', 'older.erasure', 'INSERT')"
+                    " AND NOT has_table_privilege('old worker', 'older.erasure', 'UPDATE')"
+                    " AND NOT has_table_privilege('old worker', 'older.event', 'DELETE')"
+                    " AND has_table_privilege('old worker', 'older.warning', 'DELETE')"
+                    " AND has_table_privilege('old worker', 'older.consent_trail', 'SELECT')");
     peer_close(&peer);
+}
+
+/* A user that could only read reads what is new, and no more; one of the old worker's rights passes the check. */
+static void privileges_are_carried_on(void **state)
+{
+    (void)state;
+    char dsn[256];
+    struct ledger_config config = {.dsn = dsn, .schema = "carried"};
+    apply_files("carried", 4);
+    ASK("CREATE ROLE \"carried reader\" LOGIN");
+    ASK("CREATE ROLE carried_worker LOGIN");
+    ASK("GRANT USAGE ON SCHEMA carried TO \"carried reader\", carried_worker");
+    ASK("GRANT SELECT ON ALL TABLES IN SCHEMA carried TO \"carried reader\"");
+    ASK("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA carried TO carried_worker");
+    ASK("GRANT USAGE ON ALL SEQUENCES IN SCHEMA carried TO carried_worker");
+    ASK("GRANT SELECT ON carried.event TO PUBLIC");
+    assert_int_equal(migrate("carried"), LEDGER_VERDICT_WELL);
+    assert_sql("t", "SELECT has_table_privilege('carried reader', 'carried.validation_budget', 'SELECT')"
+                    " AND has_table_privilege('carried reader', 'carried.consent_trail', 'SELECT')"
+                    " AND NOT has_table_privilege('carried reader', 'carried.outcome', 'SELECT')"
+                    " AND NOT has_table_privilege('carried reader', 'carried.forgotten_salt', 'SELECT')"
+                    " AND NOT has_table_privilege('carried reader', 'carried.warning', 'DELETE')");
+    snprintf(dsn, sizeof dsn, "host=%s port=%d user=carried_worker dbname=postgres", world.cluster.folder, world.cluster.port);
+    assert_int_equal(ledger_check(&config, error), LEDGER_VERDICT_WELL);
+    ASK("REVOKE DELETE ON carried.outcome FROM carried_worker");
+    assert_int_equal(ledger_check(&config, error), LEDGER_VERDICT_REFUSED);
+}
+
+/* The index of all events by phone may have been made beforehand; one that an attempt has left invalid is made anew. */
+static void index_by_phone_is_there(void **state)
+{
+    (void)state;
+    apply_files("before", 4);
+    ASK("CREATE INDEX event_phone ON before.event (phone_number, received_at)");
+    assert_int_equal(migrate("before"), LEDGER_VERDICT_WELL);
+    assert_sql("2", "SELECT indnatts FROM pg_index WHERE indexrelid = 'before.event_phone'::regclass");
+    apply_files("broken_off", 4);
+    ASK("CREATE INDEX event_phone ON broken_off.event (phone_number, received_at)");
+    ASK("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken_off.event_phone'::regclass");
+    assert_int_equal(migrate("broken_off"), LEDGER_VERDICT_WELL);
+    assert_sql("1 t", "SELECT concat_ws(' ', indnatts, indisvalid) FROM pg_index WHERE indexrelid = 'broken_off.event_phone'::regclass");
+}
+
+/* Warnings of before are known by their words, later ones by their code alone. */
+static void journey_gap_knows_old_and_new(void **state)
+{
+    (void)state;
+    assert_int_equal(migrate("gap"), LEDGER_VERDICT_WELL);
+    ASK("INSERT INTO gap.event (event_id, topic, partition, \"offset\", state, phone_number, list_number)"
+        " SELECT 'e' || g, 't', 0, g, 'accepted', '+1' || g / 2, '+18885550000' FROM generate_series(1, 4) g");
+    ASK("INSERT INTO gap.warning (event_id, source, code, message, at) VALUES"
+        " ('e1', 'api', 'api_warning', 'list has active Welcome Journeys and use_journeys was not set', '2020-01-01'),"
+        " ('e2', 'api', 'journeys_not_used', 'anything', now() + interval '1 s'),"
+        " ('e3', 'api', 'api_warning', 'some other word on journeys', now() + interval '1 s'),"
+        " ('e4', 'worker', 'journeys_not_used', 'not the API', now())");
+    assert_sql("+18885550000 2 2", "SELECT concat_ws(' ', list_number, events, contacts) FROM gap.journey_gap");
+    assert_sql("1", "SELECT count(*) FROM gap.journey_gap");
 }
 
 static void newer_schema_is_refused(void **state)
@@ -215,6 +281,9 @@ int main(void)
         cmocka_unit_test(many_at_once_apply_once),
         cmocka_unit_test(quoted_name_is_quoted),
         cmocka_unit_test(older_schema_is_refused_until_migrated),
+        cmocka_unit_test(privileges_are_carried_on),
+        cmocka_unit_test(index_by_phone_is_there),
+        cmocka_unit_test(journey_gap_knows_old_and_new),
         cmocka_unit_test(newer_schema_is_refused),
         cmocka_unit_test(missing_schema_is_refused),
         cmocka_unit_test(changed_file_is_refused),

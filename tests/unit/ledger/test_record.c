@@ -22,7 +22,7 @@ static int close_peer(void **state)
 
 static struct warning api_warning = {
     .source = WARNING_API,
-    .code = {"api_warning", 11},
+    .code = {"journeys_not_used", 17},
     .message = {"list has active Welcome Journeys and use_journeys was not set", 61}};
 static struct warning worker_warning = {.next = &api_warning,
                                         .source = WARNING_WORKER,
@@ -78,7 +78,7 @@ static void accepted_writes_everything(void **state)
         " token IS NOT NULL AND finished_at IS NOT NULL AND consent ->> 'text' = 'yes \u00fc' AND"
         " request ->> 'phone_number' = '+12025550100' AND validation ->> 'disposition' = 'ok' FROM signup.event");
     assert_sql(
-        "api api_warning,worker url_dropped",
+        "api journeys_not_used,worker url_dropped",
         "SELECT string_agg(source || ' ' || code, ',' ORDER BY source) FROM signup.warning WHERE event_id = 'e1'");
     assert_sql(
         "1 upsert 5000 timeout retry|2 upsert 12 201 accepted",
