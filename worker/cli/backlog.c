@@ -1,4 +1,4 @@
-/* What waits in the ledger, counted now and then for the metrics: parked events, and dead ones whose letter is due. */
+/* What waits in the ledger, counted now and then for the metrics: parked events, dead ones whose letter is due, and outcomes. */
 #include "service_state.h"
 
 #define ASK_EVERY_MS 15000
@@ -69,4 +69,6 @@ void backlog_read(mono_us_t now, struct snapshot_backlog *out)
     out->dead_unpublished = backlog.last.dead_unpublished;
     out->oldest_parked_due_us = backlog.last.oldest_parked_due_us > 0 ? backlog.last.oldest_parked_due_us : 0;
     out->oldest_unpublished_us = backlog.last.oldest_unpublished_us > 0 ? backlog.last.oldest_unpublished_us : 0;
+    out->outcomes_unpublished = backlog.last.outcomes_unpublished;
+    out->oldest_outcome_us = backlog.last.oldest_outcome_us > 0 ? backlog.last.oldest_outcome_us : 0;
 }

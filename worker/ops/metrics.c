@@ -60,6 +60,10 @@
       b->dead_unpublished)                                                                                   \
     G("gauge", "signup_backlog_dead_unpublished_oldest_seconds",                                             \
       "since the death of the first of these, 0 for none", seconds(b->oldest_unpublished_us))                \
+    G("gauge", "signup_backlog_outcomes_unpublished", "outcomes that wait for their topic",                  \
+      b->outcomes_unpublished)                                                                               \
+    G("gauge", "signup_backlog_outcomes_unpublished_oldest_seconds", "for how long the first of them has",   \
+      seconds(b->oldest_outcome_us))                                                                         \
     G("gauge", "signup_backlog_age_seconds", "since these figures were counted",                             \
       seconds(s->now.us - b->as_of.us))
 

@@ -143,6 +143,8 @@ static void write_backlog(struct buf *out, const struct ops_snapshot *s)
     write_seconds(out, "oldest_parked_due_seconds", backlog->oldest_parked_due_us);
     buf_printf(out, ",\"dead_unpublished\":%" PRIu64 ",", backlog->dead_unpublished);
     write_seconds(out, "oldest_unpublished_seconds", backlog->oldest_unpublished_us);
+    buf_printf(out, ",\"outcomes_unpublished\":%" PRIu64 ",", backlog->outcomes_unpublished);
+    write_seconds(out, "oldest_outcome_seconds", backlog->oldest_outcome_us);
     buf_append_char(out, ',');
     write_time(out, "as_of", wall_of(s, backlog->as_of));
     buf_append_char(out, '}');

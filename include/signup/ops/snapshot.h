@@ -37,6 +37,8 @@ struct snapshot_backlog {
     uint64_t dead_unpublished;     /* dead events whose letter is due */
     int64_t oldest_parked_due_us;  /* for how long the first of them has been due; 0: none is */
     int64_t oldest_unpublished_us; /* since the death of the first of them; 0: none */
+    uint64_t outcomes_unpublished; /* outcomes that wait for their topic */
+    int64_t oldest_outcome_us;     /* for how long the first of them has; 0: none */
 };
 
 /* The producer of dead letters. */

@@ -240,6 +240,8 @@ static void test_status(void **state)
     assert_int_equal(json_integer_value(json_object_get(backlog, "dead_unpublished")), 2);
     assert_true(json_number_value(json_object_get(backlog, "oldest_parked_due_seconds")) == 1.5);
     assert_true(json_number_value(json_object_get(backlog, "oldest_unpublished_seconds")) == 121);
+    assert_int_equal(json_integer_value(json_object_get(backlog, "outcomes_unpublished")), 6);
+    assert_true(json_number_value(json_object_get(backlog, "oldest_outcome_seconds")) == 3.25);
     assert_string_equal(json_string_value(json_object_get(backlog, "as_of")), "2025-03-15T14:29:52.750Z");
     const json_t *oldest = json_object_get(root, "oldest_unfinished");
     assert_int_equal(json_integer_value(json_object_get(oldest, "offset")), 501);

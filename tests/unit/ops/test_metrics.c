@@ -128,6 +128,8 @@ static void test_figures(void **state)
         "signup_backlog_parked_due_oldest_seconds 1.5",
         "signup_backlog_dead_unpublished 2",
         "signup_backlog_dead_unpublished_oldest_seconds 121",
+        "signup_backlog_outcomes_unpublished 6",
+        "signup_backlog_outcomes_unpublished_oldest_seconds 3.25",
         "signup_backlog_age_seconds 7.5",
         "signup_dead_letter_pointers_total 5",
         "signup_dead_letter_producers_replaced_total 1",
