@@ -16,7 +16,8 @@ static void answer(struct sim_call *call, enum outcome_class cls, int status, co
 bool sim_answer_is_vague(enum outcome_class cls, int status, const char *code)
 {
     static const char *const known[] = {"missing_phone_number", "missing_list_number", "invalid_phone",
-                                        "invalid_list_number",  "not_sendable",        "payload_too_large"};
+                                        "invalid_list_number",  "not_sendable",        "payload_too_large",
+                                        "missing_phone",        "invalid_force",       "validation_failed"};
     if (cls != OUTCOME_REJECTED || status == 404 || status == 405)
         return cls == OUTCOME_REJECTED;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
@@ -55,7 +56,9 @@ static void answer_known(struct sim *sim, struct sim_call *call)
 static void answer_unsure(struct sim *sim, struct sim_call *call, int64_t *takes_us)
 {
     static const int statuses[] = {500, 502, 504, 408, 425, 599};
-    bool takes_effect = sim_chance(sim, 5000) && !call->record->content->rejected_status;
+    bool refused = call->is_lookup && sim->phones[call->phone].refused;
+    refused = refused || (call->record && call->record->content->rejected_status);
+    bool takes_effect = sim_chance(sim, 5000) && !refused;
     switch (sim_below(sim, 4)) {
     case 0: answer(call, OUTCOME_SERVER, statuses[sim_below(sim, 6)], "internal_error", true); break;
     case 1: answer(call, OUTCOME_SERVER, 200, "broken_body", true); break;
@@ -124,6 +127,51 @@ int64_t sim_api_latency(struct sim *sim, const struct sim_life *life)
     if (sim_chance(sim, sim->healed ? 0 : sim->profile.api_slow))
         return sim_between(sim, 1, life->config.call_timeout_us);
     return sim_between(sim, 500, 80 * US_PER_MS);
+}
+
+static void answer_no_address(struct sim *sim, struct sim_call *call)
+{
+    int which = sim_below(sim, 3);
+    answer(call, OUTCOME_REJECTED, which ? 404 : 405, which == 1 ? "not_found" : "", false);
+}
+
+static void answer_lookup_away(struct sim *sim, struct sim_call *call, enum sim_away how, int64_t *takes_us)
+{
+    if (how == SIM_AWAY_LOST)
+        answer_no_address(sim, call);
+    else
+        answer_away(sim, call, how, takes_us);
+}
+
+/* Single refusals of the validation host. */
+static void answer_lookup_mixed(struct sim *sim, struct sim_call *call, int64_t *takes_us)
+{
+    switch (sim_below(sim, 8)) {
+    case 0: answer_unpaid(sim, call); break;
+    case 1: answer_lookup_away(sim, call, (enum sim_away)sim_below(sim, SIM_AWAY_LOST + 1), takes_us); break;
+    case 2: answer(call, OUTCOME_REJECTED, 422, "unheard_of", false); break;
+    case 3: answer_away(sim, call, SIM_AWAY_THROTTLED, takes_us); break;
+    case 4: answer_no_provider(sim, call); break;
+    default: answer_unsure(sim, call, takes_us);
+    }
+}
+
+void sim_answer_lookup(struct sim *sim, struct sim_call *call, int64_t *takes_us)
+{
+    *takes_us = sim_api_latency(sim, call->life);
+    call->retry_after_us = -1;
+    if (sim->lookup_away_until_us > sim->now_us)
+        answer_lookup_away(sim, call, sim->lookup_away_how, takes_us);
+    else if (sim_strikes(sim, SIM_LOOKUP) && sim_chance(sim, sim->profile.lookup_fault))
+        answer_lookup_mixed(sim, call, takes_us);
+    else if (sim->unpaid_until_us > sim->now_us)
+        answer_unpaid(sim, call);
+    else if (sim->provider_until_us > sim->now_us)
+        answer_no_provider(sim, call);
+    else if (sim->phones[call->phone].refused)
+        answer(call, OUTCOME_REJECTED, 400, "invalid_phone", false);
+    else
+        answer(call, OUTCOME_ACCEPTED, 200, "", false);
 }
 
 /* Single refusals, in between good answers. */

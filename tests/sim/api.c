@@ -75,10 +75,12 @@ static void call_read(struct sim *sim, struct sim_call *call, struct slice body)
     call->skip = skip == 1;
     int validate = flag_of(text, "use_validation", 0);
     call->validate = validate == 1;
-    if (!good || skip < 0 || validate < 0 || (call->validate && !content->validate) ||
-        strcmp(phone, call->contact->phone) != 0 || strcmp(list, call->contact->list) != 0 ||
-        atoi(tag + 1) != content->index || call->use_journeys != content->use_journeys ||
-        (!call->skip && content->skip))
+    call->force = flag_of(text, "force", 0) == 1;
+    call->phone = good ? call->contact->phone_index : -1;
+    if (!good || skip < 0 || validate < 0 || (call->validate && content->mode != EVENT_VALIDATION_INLINE) ||
+        call->force != (call->validate && content->force) || strcmp(phone, call->contact->phone) != 0 ||
+        strcmp(list, call->contact->list) != 0 || atoi(tag + 1) != content->index ||
+        call->use_journeys != content->use_journeys || (!call->skip && content->skip))
         sim_fail(sim, "P1.body", whom, "the body sent for %s does not say what its event says: %s",
                  call->record->id, text);
 }
@@ -120,6 +122,8 @@ static void effect_event(struct sim *sim, void *arg, uint32_t stamp)
               call->is_new ? ", new on the list" : "", call->ended ? ", late" : "");
     enrol(sim, call);
     contact->on_list = true;
+    if (call->validate)
+        call->validation = sim_phone_look_up(sim, call);
     if (call->row->first_effect)
         return;
     call->row->first_effect = true;
@@ -142,6 +146,14 @@ static void reply_fill(struct sim *sim, struct sim_call *call)
                                       .is_new_contact = call->is_new,
                                       .is_new_list_contact = call->is_new,
                                       .journeys_enrolled = call->enrolled};
+    if (call->validation) {
+        char text[SIM_VALIDATION_BYTES];
+        sim_validation_write(sim, call->validation, call->validation->cost, call->validation->cost == 0,
+                             text);
+        op->reply.validation = arena_copy(op->arena, slice_from_str(text));
+        op->reply.validation_cost = call->validation->cost;
+        call->validation->heard_us = sim->now_us;
+    }
     if (sim_chance(sim, 500) &&
         !signup_warn(op->signup, op->arena, WARNING_API, SLICE_LITERAL("api"),
                      SLICE_LITERAL("the list has active Welcome Journeys and use_journeys was not set")))
@@ -363,6 +375,8 @@ void sim_api_drop(struct sim *sim, struct sim_life *life)
         call->ended = true;
         call->row->unsure_calls++;
         sim->totals.ambiguous++;
+        if (call->validation)
+            call->validation->excused = true;
         outcome_set(&call->op->outcome, OUTCOME_TRANSPORT, 0, "closed", "the client is closing", true);
         sim_not_under_way(life, call->op);
         call->op->done(call->op);
@@ -375,6 +389,7 @@ void sim_api_drop(struct sim *sim, struct sim_life *life)
         sim_not_under_way(life, read->op);
         read->op->done(read->op);
     }
+    sim_lookups_drop(sim, life);
 }
 
 int sim_api_calls_of(const struct sim_life *life, uint64_t epoch)
@@ -382,7 +397,8 @@ int sim_api_calls_of(const struct sim_life *life, uint64_t epoch)
     int count = 0;
     for (const struct sim_call *call = life->calls; call; call = call->next)
         count += call->epoch == epoch;
-    return count;
+    return count + sim_lookups_of(life, epoch);
 }
 
-const struct contacts_port sim_contacts_port = {.upsert = port_upsert, .read = port_read};
+const struct contacts_port sim_contacts_port = {
+    .upsert = port_upsert, .read = port_read, .validate = sim_lookup_port};

@@ -35,6 +35,16 @@ static void api_outage(struct sim *sim)
               (long long)(sim->api_away_until_us / US_PER_MS), names[sim->api_away_how]);
 }
 
+static void lookup_outage(struct sim *sim)
+{
+    if (sim->profile.kind == SIM_OUTAGE)
+        return;
+    sim->lookup_away_until_us = for_a_while(sim);
+    sim->lookup_away_how = (enum sim_away)sim_below(sim, SIM_AWAY_LOST + 1);
+    SIM_TRACE(sim, SIM_WHOM_ALL, "validation: refuses all until %lld ms, in way %d",
+              (long long)(sim->lookup_away_until_us / US_PER_MS), (int)sim->lookup_away_how);
+}
+
 static void storm(struct sim *sim)
 {
     sim->storm_until_us = for_a_while(sim);
@@ -100,6 +110,7 @@ static void strike(struct sim *sim, enum sim_fault fault)
     case SIM_API_AWAY: api_outage(sim); break;
     case SIM_BILLING: validation_trouble(sim, &sim->unpaid_until_us, "the account cannot pay"); break;
     case SIM_PROVIDER: validation_trouble(sim, &sim->provider_until_us, "the provider is away"); break;
+    case SIM_LOOKUP: lookup_outage(sim); break;
     case SIM_STORM: storm(sim); break;
     case SIM_OPERATOR: sim_rows_replay(sim, sim_chance(sim, 3000)); break;
     case SIM_RESTART:
@@ -156,9 +167,9 @@ static void heal_event(struct sim *sim, void *arg, uint32_t stamp)
     SIM_TRACE(sim, SIM_WHOM_ALL, "from here on all is well");
     sim->healed = true;
     bool asks_time = sim->api_away_how == SIM_AWAY_THROTTLED || sim->api_away_how == SIM_AWAY_UNSURE;
-    if (sim->profile.kind == SIM_OUTAGE)
+    if (sim->profile.kind == SIM_OUTAGE && !sim->profile.lookup_outage)
         sim_at(sim, sim->now_us + (asks_time ? RECOVERY_LATE_US : RECOVERY_US), recovery_event, NULL, 0);
-    sim->ledger_away_until_us = sim->api_away_until_us = 0;
+    sim->ledger_away_until_us = sim->api_away_until_us = sim->lookup_away_until_us = 0;
     sim->unpaid_until_us = sim->provider_until_us = sim->storm_until_us = 0;
     if (sim->known >> SIM_OPERATOR &
         1) { /* in the morning; whoever is not sure that it worked does it again */
@@ -172,7 +183,10 @@ void sim_chaos_start(struct sim *sim)
 {
     sim_at(sim, sim->profile.heal_us, heal_event, NULL, 0);
     sim_at(sim, sim_between(sim, 1, sim->profile.chaos_every_us), chaos_event, NULL, 0);
-    if (sim->profile.kind == SIM_SIEGE || sim->profile.kind == SIM_OUTAGE) {
+    if (sim->profile.lookup_outage) {
+        sim->lookup_away_until_us = sim->profile.heal_us;
+        sim->lookup_away_how = (enum sim_away)sim_below(sim, SIM_AWAY_LOST + 1);
+    } else if (sim->profile.kind == SIM_SIEGE || sim->profile.kind == SIM_OUTAGE) {
         sim->api_away_until_us = sim->profile.heal_us;
         sim->api_away_how =
             sim->profile.kind == SIM_SIEGE ? SIM_AWAY_UNSURE : (enum sim_away)sim_below(sim, SIM_AWAY_COUNT);

@@ -15,7 +15,7 @@ static size_t memory_allowed(const struct sim *sim, const struct sim_life *life)
     size_t record = sim->record_bytes_max * 6 + 16384;
     size_t windows = 0;
     for (int i = 0; i < life->owned_count; i++)
-        windows += life->owned[i].active ? WINDOW_BYTES : 0;
+        windows += life->owned[i].active || life->owned[i].giving_up ? WINDOW_BYTES : 0;
     return life->config.memory_bytes + record + windows;
 }
 
@@ -38,6 +38,13 @@ void sim_check_tick(struct sim *sim, struct sim_life *life)
         sim_fail(sim, "I1.calls", whom,
                  "the core counts %zu calls and %zu credits in flight, the world %d and %zu",
                  status.calls_in_flight, status.gates[0].in_flight, life->calls_out, out);
+    size_t validating = (size_t)life->lookups_out;
+    for (const struct sim_call *call = life->calls; call; call = call->next)
+        validating += call->validate;
+    if (status.validating != (size_t)life->lookups_out || status.gates[1].in_flight != validating)
+        sim_fail(sim, "I1.calls", whom,
+                 "the core counts %zu lookups and %zu credits of the validate route, the world %d and %zu",
+                 status.validating, status.gates[1].in_flight, life->lookups_out, validating);
     if (status.taken_up > life->config.max_in_flight)
         sim_fail(sim, "P5.taken_up", whom, "%zu parked events are taken up at a time; %zu calls are",
                  status.taken_up, life->config.max_in_flight);
@@ -60,7 +67,7 @@ void sim_check_tick(struct sim *sim, struct sim_life *life)
  * where nothing failed on the way. */
 void sim_check_drained(struct sim *sim, struct sim_life *life)
 {
-    const uint32_t ledger = UINT32_C(1) << SIM_LEDGER | UINT32_C(1) << SIM_LEDGER_AWAY;
+    const uint32_t ledger = UINT64_C(1) << SIM_LEDGER | UINT64_C(1) << SIM_LEDGER_AWAY;
     for (const struct sim_row *row = sim->rows_all; row && !(sim->known & ledger); row = row->next_all) {
         if (row->holder == life && sim_row_is_live(sim, row))
             sim_fail(sim, "drain.claims", sim_whom_row(row, life->worker),
@@ -127,7 +134,7 @@ static struct sim_row *first_claimed(struct sim *sim)
 static struct sim_row *first_parked(struct sim *sim)
 {
     for (struct sim_row *row = sim->rows_all; row; row = row->next_all) {
-        if (row->state == SIM_PARKED_ROW)
+        if (row->state == SIM_PARKED_ROW && !sim_budget_never(sim, row))
             return row;
     }
     return NULL;
@@ -187,7 +194,7 @@ bool sim_is_cursed(struct sim *sim)
 bool sim_is_quiet(struct sim *sim)
 {
     return !first_uncommitted(sim) && !first_unpublished(sim) && !first_claimed(sim) && !first_parked(sim) &&
-           !first_unanswered(sim);
+           !first_unanswered(sim) && !sim_outcome_unpublished(sim);
 }
 
 /* Who holds what back, as the core itself says it. */
@@ -234,6 +241,9 @@ void sim_check_stuck(struct sim *sim)
     if (row)
         sim_fail(sim, "I7.unpublished", sim_whom_row(row, -1), "the dead letter of %s is never published",
                  row->id);
+    if (sim_outcome_unpublished(sim))
+        sim_fail(sim, "outcome.unpublished", SIM_WHOM_ALL, "the outcome of %s is never published",
+                 sim_outcome_unpublished(sim));
     const struct sim_partition *part = first_uncommitted(sim);
     if (part)
         sim_fail(sim, "P1.uncommitted", sim_whom_part(part, -1),
@@ -263,6 +273,7 @@ static void check_rows_of(struct sim *sim, const struct sim_record *record)
 
 void sim_check_end(struct sim *sim)
 {
+    sim_budget_end(sim);
     for (int i = 0; i < sim->record_count; i++)
         check_rows_of(sim, sim->records[i]);
     for (const struct sim_row *row = sim->rows_all; row; row = row->next_all) {

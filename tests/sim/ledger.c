@@ -5,7 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
-enum op_kind { OP_CLAIM, OP_RECORD, OP_EXTEND, OP_DUE_TAKE, OP_OUTBOX_TAKE, OP_OUTBOX_MARK };
+enum op_kind {
+    OP_CLAIM,
+    OP_RECORD,
+    OP_EXTEND,
+    OP_DUE_TAKE,
+    OP_OUTBOX_TAKE,
+    OP_OUTBOX_MARK,
+    OP_OUTCOME_TAKE,
+    OP_OUTCOME_MARK,
+    OP_SPEND
+};
 
 static const struct {
     const char *name;
@@ -18,6 +28,9 @@ static const struct {
     [OP_DUE_TAKE] = {"due take", SIM_STEP_DUE, SIM_STEP_DUE_DONE},
     [OP_OUTBOX_TAKE] = {"outbox take", SIM_STEP_TAKE_LETTERS, SIM_STEP_TAKE_LETTERS_DONE},
     [OP_OUTBOX_MARK] = {"outbox mark", SIM_STEP_MARK, SIM_STEP_MARK_DONE},
+    [OP_OUTCOME_TAKE] = {"outcome take", SIM_STEP_TAKE_OUTCOMES, SIM_STEP_TAKE_OUTCOMES_DONE},
+    [OP_OUTCOME_MARK] = {"outcome mark", SIM_STEP_MARK_OUTCOMES, SIM_STEP_MARK_OUTCOMES_DONE},
+    [OP_SPEND] = {"spend", SIM_STEP_SPEND, SIM_STEP_SPEND_DONE},
 };
 
 /* The answer to one item, kept until it is given. */
@@ -39,6 +52,9 @@ struct sim_op {
     uint32_t stamp;   /* of the answer's event that counts */
     struct item_answer *answers;
     const struct sim_row **taken; /* as they were then */
+    struct sim_remembered *known; /* of their phones */
+    struct sim_outcome_taken *outcomes;
+    int64_t spent;
     size_t count;
     bool more;
     int64_t next_due_in_us;
@@ -74,6 +90,9 @@ static void extend_execute(struct sim *sim, struct sim_op *o)
 static void due_take_execute(struct sim *sim, struct sim_op *o)
 {
     o->count = sim_rows_take_due(sim, o->life, o->op, &o->taken, &o->next_due_in_us);
+    o->known = sim_alloc(sim, o->count * sizeof *o->known + 1);
+    for (size_t i = 0; i < o->count; i++)
+        o->known[i] = sim_phone_remembered(sim, o->taken[i]->contact);
 }
 
 static bool letter_due(const struct sim *sim, const struct sim_row *row)
@@ -132,6 +151,9 @@ static void op_execute(struct sim *sim, struct sim_op *o)
     case OP_DUE_TAKE: due_take_execute(sim, o); break;
     case OP_OUTBOX_TAKE: outbox_take_execute(sim, o); break;
     case OP_OUTBOX_MARK: outbox_mark_execute(sim, o); break;
+    case OP_OUTCOME_TAKE: o->count = sim_outcomes_take(sim, o->op, &o->outcomes, &o->more); break;
+    case OP_OUTCOME_MARK: sim_outcomes_mark(sim, o->life, o->op); break;
+    case OP_SPEND: o->spent = sim_spend_recorded(sim, sim_day_of(sim, sim->now_us), sim->now_us); break;
     }
 }
 
@@ -145,6 +167,17 @@ static void note_resolved(struct sim_life *life, const struct record *from)
         owned->notes[record->at] |= SIM_NOTE_RESOLVED;
 }
 
+/* The row is the worker's, with what is remembered of its phone. */
+static void claim_tell(struct sim_life *life, struct claim_item *item, const struct sim_claimed *claimed)
+{
+    struct sim_remembered known = claimed->known;
+    if (!item->wants_known || claimed->answer != CLAIM_GO)
+        known.validation = NULL;
+    if (!sim_phone_fill(life->sim, item->arena, &known, &item->known))
+        sim_fail(life->sim, "world", sim_whom_worker(life->worker), "what is known of a phone found no room");
+    sim_phone_told(life, claimed->row, &known);
+}
+
 static void claim_deliver(struct sim_op *o)
 {
     struct claim_op *op = o->op;
@@ -154,6 +187,8 @@ static void claim_deliver(struct sim_op *o)
         op->items[i]->maybe_sent = claimed->maybe_sent;
         op->items[i]->attempts = claimed->attempts;
         op->items[i]->age_us = claimed->age_us;
+        if (claimed->row)
+            claim_tell(o->life, op->items[i], claimed);
         if (op->items[i]->answer == CLAIM_SETTLED)
             note_resolved(o->life, op->items[i]->record);
     }
@@ -165,6 +200,11 @@ static void record_deliver(struct sim_op *o)
     struct record_op *op = o->op;
     for (size_t i = 0; i < op->count && !o->failed; i++) {
         op->items[i]->answer = (enum record_answer)o->answers[i].answer;
+        struct sim_validation *fresh = op->items[i]->validation_fresh
+                                           ? sim_validation_find(o->life->sim, op->items[i]->validation)
+                                           : NULL;
+        if (fresh && op->items[i]->answer == RECORD_DONE && fresh->settled_us < 0)
+            fresh->settled_us = o->life->sim->now_us;
         if (op->items[i]->answer == RECORD_DONE && op->items[i]->state != RECORD_RELEASED)
             note_resolved(o->life, op->items[i]->record);
     }
@@ -213,9 +253,11 @@ static void due_take_deliver(struct sim_op *o)
                                        .maybe_sent = row->maybe_sent,
                                        .attempts = row->attempts,
                                        .age_us = o->executed_us - row->age_from_us};
-        if (!slice_present(event->event_id) || !original_fill(op->arena, row->record, &event->original))
+        if (!slice_present(event->event_id) || !original_fill(op->arena, row->record, &event->original) ||
+            !sim_phone_fill(o->life->sim, op->arena, &o->known[i], &event->known))
             sim_fail(o->life->sim, "world", sim_whom_row(row, o->life->worker),
                      "more was taken up than the arena has room for");
+        sim_phone_told(o->life, sim_row_find_str(o->life->sim, row->id), &o->known[i]);
         op->count++;
     }
     op->done(op, LEDGER_OK);
@@ -252,6 +294,47 @@ static void outbox_take_deliver(struct sim_op *o)
     op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
 }
 
+static void outcome_take_deliver(struct sim_op *o)
+{
+    struct outcome_take_op *op = o->op;
+    op->count = 0;
+    op->more = o->more;
+    if (!o->failed)
+        op->letters = arena_alloc_zero(op->arena, (o->count + 1) * sizeof *op->letters);
+    for (size_t i = 0; i < o->count && !o->failed && op->letters; i++) {
+        struct outcome_letter *letter = &op->letters[op->count];
+        *letter =
+            (struct outcome_letter){.number = o->outcomes[i].number,
+                                    .event_id = arena_copy(op->arena, slice_from_str(o->outcomes[i].id)),
+                                    .text = arena_copy(op->arena, slice_from_str(o->outcomes[i].text))};
+        if (!slice_present(letter->event_id) || !slice_present(letter->text)) {
+            op->more = true;
+            break;
+        }
+        op->count++;
+    }
+    op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
+}
+
+static void spend_deliver(struct sim_op *o)
+{
+    struct spend_op *op = o->op;
+    struct sim_life *life = o->life;
+    struct sim *sim = life->sim;
+    if (!o->failed) {
+        op->spent = o->spent;
+        op->day = sim_day_of(sim, o->executed_us);
+        op->day_ends_in_us = sim_day_end(sim, op->day) - o->executed_us;
+        life->spend_due = (struct sim_spend_heard){
+            .sum = o->spent, .executed_us = o->executed_us, .day = op->day, .ends_in_us = op->day_ends_in_us};
+        life->spend_is_due = true;
+        SIM_TRACE(sim, sim_whom_worker(life->worker),
+                  "w%d.%d ledger: day %lld has cost %lld, %lld ms are left", life->worker, life->number,
+                  (long long)op->day, (long long)op->spent, (long long)(op->day_ends_in_us / US_PER_MS));
+    }
+    op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
+}
+
 static void op_deliver(struct sim_op *o)
 {
     switch (o->kind) {
@@ -260,6 +343,13 @@ static void op_deliver(struct sim_op *o)
     case OP_EXTEND: extend_deliver(o); break;
     case OP_DUE_TAKE: due_take_deliver(o); break;
     case OP_OUTBOX_TAKE: outbox_take_deliver(o); break;
+    case OP_OUTCOME_TAKE: outcome_take_deliver(o); break;
+    case OP_SPEND: spend_deliver(o); break;
+    case OP_OUTCOME_MARK: {
+        struct outcome_mark_op *op = o->op;
+        op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
+        break;
+    }
     case OP_OUTBOX_MARK: {
         struct outbox_mark_op *op = o->op;
         op->done(op, o->failed ? LEDGER_AWAY : LEDGER_OK);
@@ -461,6 +551,23 @@ static enum port_status port_outbox_mark(void *ctx, struct outbox_mark_op *op)
     return op_submit(ctx, OP_OUTBOX_MARK, op);
 }
 
+static enum port_status port_outcome_take(void *ctx, struct outcome_take_op *op)
+{
+    check(ctx, op->limit && op->arena, "an outcome take without room");
+    return op_submit(ctx, OP_OUTCOME_TAKE, op);
+}
+
+static enum port_status port_outcome_mark(void *ctx, struct outcome_mark_op *op)
+{
+    check(ctx, op->count > 0, "an empty outcome mark");
+    return op_submit(ctx, OP_OUTCOME_MARK, op);
+}
+
+static enum port_status port_spend(void *ctx, struct spend_op *op)
+{
+    return op_submit(ctx, OP_SPEND, op);
+}
+
 const struct ledger_port sim_ledger_port = {
     .claim = port_claim,
     .record = port_record,
@@ -468,4 +575,7 @@ const struct ledger_port sim_ledger_port = {
     .due_take = port_due_take,
     .outbox_take = port_outbox_take,
     .outbox_mark = port_outbox_mark,
+    .outcome_take = port_outcome_take,
+    .outcome_mark = port_outcome_mark,
+    .spend = port_spend,
 };

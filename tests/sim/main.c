@@ -204,7 +204,7 @@ static void shrink(struct sim_options *best, const char *check)
     shrink_size(best, check);
     for (int fault = 0; fault < SIM_FAULT_COUNT; fault++) {
         struct sim_options tried = *best;
-        tried.without |= UINT32_C(1) << fault;
+        tried.without |= UINT64_C(1) << fault;
         if (fails_alike(&tried, check))
             *best = tried;
     }
@@ -435,7 +435,7 @@ static void without(struct sim_options *options, char *list)
             fprintf(stderr, "sim-run: no such trouble: %s\n", name);
             exit(64);
         }
-        options->without |= UINT32_C(1) << fault;
+        options->without |= UINT64_C(1) << fault;
     }
 }
 

@@ -139,6 +139,7 @@ static void remember(struct sim_row *row, const struct sim_life *life)
     row->perhaps_counted = seen->counted + seen->perhaps_counted;
     row->guarded_call = seen->guarded_call;
     row->unvalidated_call = seen->unvalidated_call;
+    row->skipped = seen->skipped;
     row->last_class = seen->last_class;
     row->last_status = seen->last_status;
     row->last_code = seen->last_code;
@@ -274,6 +275,7 @@ static void replay(struct sim *sim, struct sim_row *row)
     row->overdue = 0;
     row->lost = NULL;
     row->not_before_us = 0;
+    row->validation = NULL;
     sim_row_forget_letter(row);
     sim->totals.replayed++;
     SIM_TRACE(sim, sim_whom_row(row, -1), "operator: %s (%s) is replayed", row->id, row->code);

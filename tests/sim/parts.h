@@ -4,6 +4,10 @@
 
 #include "sim.h"
 
+#include "signup/core/delivery.h"
+
+#define SIM_VALIDATION_BYTES 256
+
 /* ---- world.c: chance, time, memory, failure */
 uint64_t sim_random(struct sim *sim);
 /* 0 … n - 1; 0 for n < 1. */
@@ -55,6 +59,8 @@ const struct record_header *sim_record_headers(size_t *count);
 struct slice sim_record_value(const struct sim_record *record);
 /* A durable row answers for the record, by the rules of the claim. */
 bool sim_record_answered(struct sim *sim, const struct sim_record *record);
+/* -1: nobody's. */
+int sim_phone_find(const struct sim *sim, struct slice phone);
 /* The contact of that phone and list; -1: none is said; -3: nobody knows it. */
 int sim_contact_find(const struct sim *sim, struct slice phone, struct slice list);
 
@@ -71,12 +77,21 @@ void sim_row_hold(struct sim *sim, struct sim_row *row, struct sim_life *life, u
 void sim_row_forget_letter(struct sim_row *row);
 void sim_row_source_add(struct sim *sim, struct sim_source **list, const struct sim_record *record);
 bool sim_token_equal(const struct claim_token *a, const struct claim_token *b);
+/* What the ledger knows of a phone. */
+struct sim_remembered {
+    const struct sim_validation *validation; /* NULL: nothing */
+    int64_t at_us;
+    int64_t told_us; /* by the statement */
+};
 /* The answer to a claim, and what goes with it. */
 struct sim_claimed {
     enum claim_answer answer;
     bool maybe_sent;
     int attempts;
     int64_t age_us;
+    struct sim_row *row; /* with a claim that goes */
+    int claim_number;
+    struct sim_remembered known;
 };
 struct sim_claimed sim_row_claim(struct sim *sim, struct sim_life *life, const struct claim_item *item,
                                  int64_t lease_us);
@@ -130,7 +145,14 @@ struct sim_call {
     bool use_journeys;
     bool skip;
     bool validate;
-    bool probe; /* its gate was closed when it started */
+    bool force;
+    bool is_lookup;
+    int phone;    /* whose validation is asked for */
+    bool refused; /* the gate does not let what was found pass */
+    bool free;    /* the caller knows that it costs nothing */
+    struct validate_call *lookup_op;
+    struct sim_validation *validation; /* of this call, once it is made */
+    bool probe;                        /* its gate was closed when it started */
     bool takes_effect;
     bool ended;       /* for the caller */
     bool counted_out; /* no longer under way for the contact */
@@ -151,6 +173,8 @@ void sim_answer_decide(struct sim *sim, struct sim_call *call, int64_t *takes_us
 /* A refusal that speaks neither of an event nor well of the API, for reads; false: none. */
 bool sim_answer_read(struct sim *sim, struct sim_life *life, struct outcome *out, int64_t *takes_us);
 int64_t sim_api_latency(struct sim *sim, const struct sim_life *life);
+/* The same for lookups: the validation host has its own days. */
+void sim_answer_lookup(struct sim *sim, struct sim_call *call, int64_t *takes_us);
 /* The answer need not speak of the event (design section 5, fuse). */
 bool sim_answer_is_vague(enum outcome_class cls, int status, const char *code);
 
@@ -160,6 +184,10 @@ void sim_rules_claim(struct sim *sim, const struct sim_call *call);
 void sim_rules_start(struct sim *sim, struct sim_call *call);
 void sim_rules_read(struct sim *sim, struct sim_life *life, int contact);
 void sim_rules_answer(struct sim *sim, struct sim_call *call);
+/* Those that a lookup shares with a call. */
+void sim_rules_lookup(struct sim *sim, struct sim_call *call);
+/* The API's wish for a pause, as the core has to keep it. */
+int64_t sim_rules_clamped(const struct sim_life *life, int64_t retry_after_us);
 /* The same for what everybody is told: also by a read. */
 void sim_rules_route(struct sim *sim, struct sim_life *life, const struct outcome *outcome, bool validates);
 /* Spends `count` of a rate. */
@@ -169,6 +197,82 @@ bool sim_gate_is_open(const struct sim_life *life, const char *route);
 
 /* ---- lanes.c: who is in work, by the observer's word */
 void sim_lanes_observe(struct sim_life *life, const struct observation *seen);
+
+/* ---- phones.c: what is known of phones: by the vendor, the ledger, and each worker */
+void sim_phones_make(struct sim *sim);
+/* The vendor looks it up, or has it: what a caller is told, and charged. */
+struct sim_validation *sim_phone_look_up(struct sim *sim, struct sim_call *call);
+/* The JSON text that tells of it; `cost` and `cached` as they are to be told. */
+void sim_validation_write(const struct sim *sim, const struct sim_validation *validation, int64_t cost,
+                          bool cached, char out[SIM_VALIDATION_BYTES]);
+/* NULL: no such text was ever given. */
+struct sim_validation *sim_validation_find(const struct sim *sim, struct slice text);
+/* The caller has it. */
+void sim_phone_heard(struct sim *sim, struct sim_life *life, struct sim_validation *validation);
+/* The row is its worker's now, which is told what the ledger knows of its phone. */
+struct sim_remembered sim_phone_remembered(const struct sim *sim, int contact);
+void sim_phone_told(struct sim_life *life, struct sim_row *row, const struct sim_remembered *known);
+/* The telling that counts for this worker, or NULL. */
+struct sim_telling *sim_phone_telling(const struct sim_row *row, const struct sim_life *life);
+void sim_phone_told_no_more(struct sim_row *row, const struct sim_life *life);
+/* The known text of it, in the arena; false: it is full. */
+bool sim_phone_fill(const struct sim *sim, struct arena *arena, const struct sim_remembered *known,
+                    struct known_validation *out);
+/* The row is written with the validation of the item. */
+void sim_phone_written(struct sim *sim, struct sim_life *life, struct sim_row *row,
+                       const struct record_item *item);
+/* The worker has lost the row's claim: what it has paid for need not be written. `row` NULL: it is dead. */
+void sim_phone_excuse(struct sim *sim, const struct sim_life *life, const struct sim_row *row);
+int64_t sim_day_of(const struct sim *sim, int64_t at_us);
+int64_t sim_day_end(const struct sim *sim, int64_t day);
+/* What was recorded of that day, until then. */
+int64_t sim_spend_recorded(const struct sim *sim, int64_t day, int64_t until_us);
+
+/* ---- lookups.c: the validation host */
+enum port_status sim_lookup_port(void *ctx, struct validate_call *op);
+/* The observer says for which event the last lookup is. */
+void sim_lookup_named(struct sim_life *life, const struct delivery *delivery);
+void sim_lookups_drop(struct sim *sim, struct sim_life *life);
+int sim_lookups_of(const struct sim_life *life, uint64_t epoch);
+
+/* ---- gated.c: what must hold of lookups, of the gate, and of the day's budget */
+void sim_gate_lookup(struct sim *sim, struct sim_call *call);
+void sim_gate_answer(struct sim *sim, struct sim_call *call);
+/* An upsert starts. */
+void sim_gate_call(struct sim *sim, struct sim_call *call);
+void sim_gate_verify(struct sim *sim, struct sim_life *life, const struct sim_row *row,
+                     const struct record_item *item);
+/* It may be dead with `validation_refused`; fails otherwise. */
+void sim_gate_verify_refused(struct sim *sim, struct sim_life *life, const struct sim_row *row,
+                             const struct record_item *item);
+/* It may go without validation. */
+bool sim_gate_may_skip(const struct sim *sim, const struct sim_life *life, const struct sim_row *row);
+void sim_budget_verify_parked(struct sim *sim, struct sim_life *life, const struct sim_row *row,
+                              const struct record_item *item);
+void sim_budget_end(struct sim *sim);
+/* No day has money for it. */
+/* A tick begins: it takes what the ledger has said of the day. */
+void sim_budget_tick(struct sim *sim, struct sim_life *life);
+/* The budget has no room for a single lookup: events may wait for good. */
+bool sim_budget_starves(const struct sim *sim);
+bool sim_budget_never(const struct sim *sim, const struct sim_row *row);
+
+/* ---- outcomes.c: the outbox of outcomes, and their topic */
+extern const struct outcome_port sim_outcomes_port;
+void sim_outcomes_drop(struct sim *sim, struct sim_life *life);
+void sim_outcome_verify(struct sim *sim, struct sim_life *life, const struct sim_row *row,
+                        const struct record_item *item);
+void sim_outcome_write(struct sim *sim, const struct sim_row *row, const struct record_item *item);
+struct sim_outcome_taken {
+    int64_t number;
+    const char *id;
+    const char *text;
+};
+size_t sim_outcomes_take(struct sim *sim, const struct outcome_take_op *op, struct sim_outcome_taken **taken,
+                         bool *more);
+void sim_outcomes_mark(struct sim *sim, struct sim_life *life, const struct outcome_mark_op *op);
+/* One that is not published, or NULL: the id of its event. */
+const char *sim_outcome_unpublished(const struct sim *sim);
 
 /* ---- letters.c */
 extern const struct dead_letter_port sim_letters_port;

@@ -46,6 +46,7 @@ static void apply_parked(struct sim *sim, struct sim_row *row, const struct reco
     row->state = SIM_PARKED_ROW;
     row->lease_until_us = 0;
     row->due_at_us = sim->now_us + item->due_in_us;
+    snprintf(row->park_code, sizeof row->park_code, "%s", item->outcome ? item->outcome->code : "");
     if (!row->park_order)
         row->park_order = ++sim->park_next;
     sim->totals.parked++;
@@ -62,7 +63,8 @@ static void apply_released(struct sim_row *row)
     }
 }
 
-static void record_apply(struct sim *sim, struct sim_row *row, const struct record_item *item)
+static void record_apply(struct sim *sim, struct sim_life *life, struct sim_row *row,
+                         const struct record_item *item)
 {
     bool taken_up = row->state == SIM_PARKED_ROW;
     sim_row_note_lost(sim, row);
@@ -70,6 +72,9 @@ static void record_apply(struct sim *sim, struct sim_row *row, const struct reco
     row->lost->answered_final = false;
     row->attempts = item->attempts;
     row->maybe_sent = item->maybe_sent;
+    sim_phone_written(sim, life, row, item);
+    sim_phone_told_no_more(row, life);
+    sim_outcome_write(sim, row, item);
     if (item->state == RECORD_ACCEPTED || item->state == RECORD_DEAD) {
         for (const struct warning *w = item->signup->warnings; w; w = w->next)
             row->warnings++;
@@ -124,7 +129,7 @@ enum record_answer sim_row_record(struct sim *sim, struct sim_life *life, const 
         answer = RECORD_POISON;
     } else if (any || is_open(row)) {
         sim_verify_record(sim, life, row, item);
-        record_apply(sim, row, item);
+        record_apply(sim, life, row, item);
     } else {
         verify_repeated(sim, life, row, item);
     }

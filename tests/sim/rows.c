@@ -220,7 +220,8 @@ void sim_row_forget_letter(struct sim_row *row)
 
 void sim_row_hold(struct sim *sim, struct sim_row *row, struct sim_life *life, uint64_t epoch)
 {
-    (void)sim;
+    if (row->holder)
+        sim_phone_excuse(sim, row->holder, row);
     if (row->holder != life)
         row->answered_final = false;
     row->holder = life;
@@ -230,7 +231,7 @@ void sim_row_hold(struct sim *sim, struct sim_row *row, struct sim_life *life, u
     row->claim_attempts = row->attempts;
     row->counted = row->perhaps_counted = row->failures_counted = 0;
     row->must_park = row->unsure_here = row->unpaid = false;
-    row->guarded_call = row->unvalidated_call = false;
+    row->guarded_call = row->unvalidated_call = row->skipped = false;
     row->last_status = 0;
     row->last_code = "";
     row->last_answer_us = -1;
@@ -306,6 +307,8 @@ struct sim_claimed sim_row_claim(struct sim *sim, struct sim_life *life, const s
         claimed.maybe_sent = row->maybe_sent;
         claimed.attempts = row->attempts;
         claimed.age_us = sim->now_us - row->age_from_us;
+        claimed.row = row;
+        claimed.known = sim_phone_remembered(sim, row->contact);
     } else if (claimed.answer == CLAIM_CONFLICT) {
         record->conflict_told = true;
         sim->totals.conflicts++;
@@ -337,6 +340,7 @@ uint64_t sim_rows_fingerprint(const struct sim *sim)
         h = mix(h, (uint64_t)row->warnings);
         h = mix(h, row->published);
         h = mix(h, (uint64_t)row->claim_number);
+        h = mix(h, row->validation ? (uint64_t)row->validation->serial : UINT64_MAX);
         sum += h;
     }
     return sum;

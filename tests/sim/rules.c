@@ -70,7 +70,7 @@ static void check_parks(struct sim *sim, const struct sim_call *call)
 
 /* ---- order */
 
-static void check_order(struct sim *sim, const struct sim_call *call)
+static void check_overlap(struct sim *sim, const struct sim_call *call)
 {
     struct sim_whom whom = sim_whom_record(call->record, call->life->worker);
     bool overlaps = call->contact->outstanding[call->record->part->index] > 0 && !call->contact->replayed;
@@ -79,6 +79,11 @@ static void check_order(struct sim *sim, const struct sim_call *call)
     if (overlaps)
         sim_fail(sim, "P3.overlap", whom, "a call starts for contact %d while another one is under way",
                  call->contact->index);
+}
+
+static void check_order(struct sim *sim, const struct sim_call *call)
+{
+    struct sim_whom whom = sim_whom_record(call->record, call->life->worker);
     for (const struct sim_record *r = call->record->earlier; r; r = r->earlier) {
         if (r->content->dead_local)
             continue;
@@ -131,10 +136,48 @@ static void check_hold(struct sim *sim, struct sim_life *life, struct sim_whom w
 static void check_wait(struct sim *sim, const struct sim_call *call)
 {
     struct sim_whom whom = sim_whom_record(call->record, call->life->worker);
-    check_hold(sim, call->life, whom);
     if (sim->now_us < call->row->not_before_us)
         sim_fail(sim, "wait.due", whom, "%s is called %lld ms before its own Retry-After is over",
                  call->row->id, (long long)((call->row->not_before_us - sim->now_us) / US_PER_MS));
+}
+
+/* Who asks for validation in its upsert may go without where money is short. */
+static void check_unvalidated(struct sim *sim, const struct sim_call *call)
+{
+    struct sim_row *row = call->row;
+    row->unvalidated_call = call->record->content->mode == EVENT_VALIDATION_INLINE && !call->validate;
+    if (row->unvalidated_call && !sim_gate_may_skip(sim, call->life, row))
+        sim_fail(sim, "P1.body", sim_whom_record(call->record, call->life->worker),
+                 "%s is sent without the validation that it asks for", row->id);
+    sim->totals.unvalidated += row->unvalidated_call;
+}
+
+static void check_other(struct sim *sim, const struct sim_call *call, const struct sim_call *other)
+{
+    for (; other; other = other->next) {
+        if (other != call && other->validate && other->started_us > call->life->unpaid_us)
+            sim_fail(sim, "billing.probe", sim_whom_record(call->record, call->life->worker),
+                     "%s asks for validation while another call asks already", call->row->id);
+    }
+}
+
+/* What the validation host wishes of everybody: lookups keep it, and upserts that validate. */
+static void check_validate_hold(struct sim *sim, const struct sim_call *call)
+{
+    struct sim_life *life = call->life;
+    struct sim_whom whom = sim_whom_record(call->record, life->worker);
+    if (sim->now_us < life->lookup_hold_until_us)
+        sim_fail(sim, "wait.retry_after", whom,
+                 "%s is validated %lld ms before the host's Retry-After is over", call->row->id,
+                 (long long)((life->lookup_hold_until_us - sim->now_us) / US_PER_MS));
+    bool stopped = life->lookup_stopped_us >= 0 && life->lookup_probed_us >= life->lookup_stopped_us;
+    if (stopped && sim->now_us < life->lookup_probed_us + PROBE_EVERY_US)
+        sim_fail(
+            sim, "wait.probe", whom,
+            "%s is validated %lld ms after the one before, although the host refuses everybody: a probe goes "
+            "once a second",
+            call->row->id, (long long)((sim->now_us - life->lookup_probed_us) / US_PER_MS));
+    life->lookup_probed_us = sim->now_us;
 }
 
 /* While the account cannot pay one validating call asks again, a billing step after the last one heard so. */
@@ -144,12 +187,9 @@ static void check_billing(struct sim *sim, const struct sim_call *call)
     struct sim_row *row = call->row;
     struct sim_whom whom = sim_whom_record(call->record, life->worker);
     bool without = life->config.on_billing == ON_BILLING_WITHOUT_VALIDATION;
-    row->unvalidated_call = call->record->content->validate && !call->validate;
-    if (row->unvalidated_call && !without)
-        sim_fail(sim, "P1.body", whom, "%s is sent without the validation that it asks for", row->id);
-    sim->totals.unvalidated += row->unvalidated_call;
     if (!call->validate)
         return;
+    check_validate_hold(sim, call);
     if (life->config.on_billing == ON_BILLING_DEAD)
         return; /* each dies of its own answer */
     if (row->unpaid && !without)
@@ -161,11 +201,8 @@ static void check_billing(struct sim *sim, const struct sim_call *call)
                  "%s asks for validation %lld ms after the account could not pay; a step has %lld ms",
                  row->id, (long long)((sim->now_us - life->unpaid_us) / US_PER_MS),
                  (long long)(life->config.billing_step_us / US_PER_MS));
-    for (const struct sim_call *other = life->calls; other; other = other->next) {
-        if (other->validate && other->started_us > life->unpaid_us)
-            sim_fail(sim, "billing.probe", whom, "%s asks for validation while another call asks already",
-                     row->id);
-    }
+    check_other(sim, call, life->calls);
+    check_other(sim, call, life->lookups);
 }
 
 /* A bucket that holds one second's worth: no rate allows more at once. */
@@ -194,7 +231,8 @@ void sim_rules_rate(struct sim_life *life, enum sim_rate which, size_t count)
 
 static void check_rates(const struct sim_call *call)
 {
-    sim_rules_rate(call->life, SIM_RATE_UPSERT, 1);
+    if (!call->is_lookup)
+        sim_rules_rate(call->life, SIM_RATE_UPSERT, 1);
     if (call->validate)
         sim_rules_rate(call->life, SIM_RATE_VALIDATE, 1);
 }
@@ -211,11 +249,15 @@ void sim_rules_start(struct sim *sim, struct sim_call *call)
 {
     struct sim_life *life = call->life;
     check_parks(sim, call);
+    check_overlap(sim, call);
     check_order(sim, call);
     check_guard(sim, call);
+    check_hold(sim, life, sim_whom_record(call->record, life->worker));
     check_wait(sim, call);
+    check_unvalidated(sim, call);
     check_billing(sim, call);
     check_rates(call);
+    sim_gate_call(sim, call);
     call->probe =
         !sim_gate_is_open(life, "upsert") || (call->validate && !sim_gate_is_open(life, "validate"));
     sim->totals.probes += call->probe;
@@ -228,6 +270,23 @@ void sim_rules_start(struct sim *sim, struct sim_call *call)
 void sim_rules_claim(struct sim *sim, const struct sim_call *call)
 {
     check_claim(sim, call);
+}
+
+void sim_rules_lookup(struct sim *sim, struct sim_call *call)
+{
+    struct sim_life *life = call->life;
+    check_claim(sim, call);
+    check_parks(sim, call);
+    check_order(sim, call);
+    check_wait(sim, call);
+    check_billing(sim, call);
+    check_rates(call);
+    call->probe = !sim_gate_is_open(life, "validate");
+    sim->totals.probes += call->probe;
+    call->row->tries_made++;
+    if ((size_t)life->lookups_out > life->config.max_in_flight)
+        sim_fail(sim, "P5.in_flight", sim_whom_worker(life->worker),
+                 "%d lookups are in flight, %zu are allowed", life->lookups_out, life->config.max_in_flight);
 }
 
 /* A read is for an event in work whose call may have had an effect, and that wants its journey whatever was.
@@ -259,7 +318,7 @@ void sim_rules_read(struct sim *sim, struct sim_life *life, int contact)
 
 /* ---- what an answer makes true */
 
-static int64_t clamped(const struct sim_life *life, int64_t retry_after_us)
+int64_t sim_rules_clamped(const struct sim_life *life, int64_t retry_after_us)
 {
     if (retry_after_us <= 0)
         return 0;
@@ -270,7 +329,7 @@ static int64_t clamped(const struct sim_life *life, int64_t retry_after_us)
 /* Since when the API refuses everybody; an answer that speaks of one event says that the route works. */
 void sim_rules_route(struct sim *sim, struct sim_life *life, const struct outcome *outcome, bool validates)
 {
-    int64_t wait = clamped(life, outcome->retry_after_us);
+    int64_t wait = sim_rules_clamped(life, outcome->retry_after_us);
     if (outcome->cls == OUTCOME_THROTTLED && life->hold_until_us < sim->now_us + wait) {
         life->hold_until_us = sim->now_us + wait;
         SIM_TRACE(sim, sim_whom_worker(life->worker), "w%d.%d api: nothing is to be sent for %lld ms",
@@ -315,9 +374,16 @@ static void note_billing(struct sim *sim, const struct sim_call *call, bool fina
     if (!call->validate)
         return;
     bool probes = life->unpaid_us >= 0 && call->started_us > life->unpaid_us;
-    if (final)
+    bool works = call->is_lookup && (call->cls == OUTCOME_ACCEPTED || call->cls == OUTCOME_THROTTLED);
+    bool billing = call->cls == OUTCOME_BILLING;
+    /* One that started before another trouble closed the route says nothing of when to ask again. */
+    bool straggler = !probes && !sim_gate_is_open(life, "validate");
+    if (life->unpaid_known || billing)
+        life->unpaid_last_us = sim->now_us;
+    life->unpaid_known = billing || (life->unpaid_known && !final && !works);
+    if (final || works)
         life->unpaid_us = -1;
-    else if (call->cls == OUTCOME_BILLING && (life->unpaid_us < 0 || probes))
+    else if (billing && (life->unpaid_us < 0 || probes) && !straggler)
         life->unpaid_us = sim->now_us;
     else if (probes) /* it says nothing of money: soon another may ask */
         life->unpaid_us = sim->now_us + PROBE_EVERY_US - life->config.billing_step_us;
@@ -345,7 +411,9 @@ static void note_overdue(struct sim *sim, const struct sim_call *call, bool spen
     struct sim_row *row = call->row;
     if (!spent || row->last_in_hold || call->cls == OUTCOME_BILLING)
         return;
-    bool old = sim->now_us - row->age_from_us > c->max_age_us + AGE_SLACK_US;
+    bool first = row->claim_attempts + row->counted <=
+                 1; /* what waited long for its turn fails once without dying of it */
+    bool old = !first && sim->now_us - row->age_from_us > c->max_age_us + AGE_SLACK_US;
     row->overdue += old || row->claim_attempts + row->counted >= c->max_attempts;
 }
 
@@ -358,14 +426,27 @@ static struct sim_row *lost_of(struct sim_row *row, const struct sim_call *call)
     return lost;
 }
 
+/* Nothing is to be called any more for this event. */
+static bool answers_for_good(const struct sim_call *call, bool after_fuse)
+{
+    if (call->is_lookup && call->cls == OUTCOME_REJECTED)
+        return !sim_answer_is_vague(call->cls, call->status, call->code);
+    if (call->is_lookup)
+        return call->refused;
+    return call->cls == OUTCOME_ACCEPTED || (call->cls == OUTCOME_REJECTED && !after_fuse);
+}
+
 void sim_rules_answer(struct sim *sim, struct sim_call *call)
 {
     struct sim_row *row = call->row;
     struct sim_life *life = call->life;
-    bool after_fuse = note_fuse(sim, call);
-    bool final = call->cls == OUTCOME_ACCEPTED || (call->cls == OUTCOME_REJECTED && !after_fuse);
+    bool after_fuse = !call->is_lookup && note_fuse(sim, call);
+    bool final = answers_for_good(call, after_fuse);
     note_billing(sim, call, final);
-    if (call->maybe_sent) {
+    bool dies = call->cls == OUTCOME_BILLING && life->config.on_billing == ON_BILLING_DEAD;
+    if (call->validate && !call->is_lookup && (final || dies))
+        life->lookup_stopped_us = -1;
+    if (call->maybe_sent && !call->is_lookup) {
         sim->totals.ambiguous++;
         row->unsure_calls++;
     }
@@ -377,13 +458,14 @@ void sim_rules_answer(struct sim *sim, struct sim_call *call)
         again = false; /* but may know it again */
     }
     int spent = counts(call, final);
-    row->unsure_here = row->unsure_here || call->maybe_sent;
+    row->unsure_here = row->unsure_here || (call->maybe_sent && !call->is_lookup);
     row->last_class = call->cls;
     row->last_status = call->status;
     row->last_code = call->code;
     row->last_probe = call->probe;
     row->last_in_storm = after_fuse;
-    bool of_validation = call->validate && (call->cls == OUTCOME_BILLING || call->cls == OUTCOME_PROVIDER);
+    bool of_validation = call->is_lookup ||
+                         (call->validate && (call->cls == OUTCOME_BILLING || call->cls == OUTCOME_PROVIDER));
     row->last_in_hold = !sim_gate_is_open(life, of_validation ? "validate" : "upsert");
     row->last_answer_us = sim->now_us;
     if (again) /* its lease ran out, and it has been taken up by the same worker, who may know it again */
@@ -394,7 +476,7 @@ void sim_rules_answer(struct sim *sim, struct sim_call *call)
     row->unpaid = row->unpaid || (call->cls == OUTCOME_BILLING && call->validate);
     note_overdue(sim, call, spent && !final);
     bool asks_time = call->cls == OUTCOME_THROTTLED || call->status == 503;
-    int64_t wait = asks_time ? clamped(life, call->retry_after_us) : 0;
+    int64_t wait = asks_time ? sim_rules_clamped(life, call->retry_after_us) : 0;
     row->must_park = wait > life->config.backoff_cap_us;
     row->not_before_us = sim->now_us + wait;
     if (final) {

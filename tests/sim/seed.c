@@ -14,7 +14,7 @@ static int one_of(struct sim *sim, const int *values, int count)
 #define ONE_OF(sim, ...)                                                                                     \
     one_of(sim, (const int[]){__VA_ARGS__}, (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)))
 
-#define BIT(fault) (UINT32_C(1) << SIM_##fault)
+#define BIT(fault) (UINT64_C(1) << SIM_##fault)
 
 /* How often a seed knows each trouble; the others half of the time. */
 static int chance_of(enum sim_fault fault)
@@ -32,6 +32,7 @@ static int chance_of(enum sim_fault fault)
     case SIM_BILLING:
     case SIM_PROVIDER:
     case SIM_OPERATOR: return 2500;
+    case SIM_GATE: return 7000;
     default: return 5000;
     }
 }
@@ -40,11 +41,16 @@ static void known_make(struct sim *sim)
 {
     for (int fault = 0; fault < SIM_FAULT_COUNT; fault++) {
         if (sim_chance(sim, chance_of((enum sim_fault)fault)))
-            sim->known |= UINT32_C(1) << fault;
+            sim->known |= UINT64_C(1) << fault;
     }
     if (sim_chance(sim, 500))
-        sim->known = 0; /* a fine day */
-    if (sim->known & (BIT(BILLING) | BIT(PROVIDER)))
+        sim->known = 0;         /* a fine day */
+    if (!sim_chance(sim, 5000)) /* half of the worlds know nothing of these */
+        sim->known &= ~(BIT(GATE) | BIT(LOOKUP) | BIT(BUDGET) | BIT(OUTCOMES));
+    if (!(sim->known & BIT(GATE)))
+        sim->known &= ~BIT(LOOKUP);
+    if (sim->known & (BIT(BILLING) | BIT(PROVIDER)) ||
+        (sim->known & BIT(BUDGET) && !(sim->known & BIT(GATE))))
         sim->known |= BIT(VALIDATE);
     sim->known &= ~sim->options->without;
 }
@@ -76,6 +82,9 @@ static void chances_make(struct sim *sim)
     p->lifelines = 8;
     p->reread = sim_chance(sim, 2500);
     p->watch_lanes = sim_chance(sim, 3000);
+    p->outcomes = sim_strikes(sim, SIM_OUTCOMES);
+    p->outcomes_fail = ONE_OF(sim, 500, 3000);
+    p->lookup_fault = ONE_OF(sim, 200, 1500, 6000);
 }
 
 static enum sim_kind kind_choose(struct sim *sim)
@@ -99,14 +108,17 @@ static void kind_make(struct sim *sim)
     switch (p->kind) {
     case SIM_DAY: break;
     case SIM_SIEGE:
+        sim->known &= ~BIT(CURSED); /* with so many tries it would live for a day */
         p->heal_us = sim_between(sim, 3, 10) * 60 * US_PER_S;
         p->chaos_every_us = 10 * (int)US_PER_S;
         p->records = 6;
         p->history = 0;
         break;
     case SIM_OUTAGE: /* nothing else happens, but that the workers come and go */
-        sim->known = (sim->known & (BIT(CRASH) | BIT(REBALANCE) | BIT(HISTORY) | BIT(TWICE) | BIT(COMMIT))) |
+        sim->known = (sim->known & (BIT(CRASH) | BIT(REBALANCE) | BIT(HISTORY) | BIT(TWICE) | BIT(COMMIT) |
+                                    BIT(GATE) | BIT(OUTCOMES))) |
                      BIT(API_AWAY);
+        p->lookup_outage = sim->known & BIT(GATE) && sim_chance(sim, 5000);
         p->heal_us = sim_between(sim, 2, sim_chance(sim, 2000) ? 120 : 15) * 60 * US_PER_S;
         p->traffic_us = p->heal_us;
         p->chaos_every_us = (int)(p->heal_us / 10);
@@ -115,7 +127,7 @@ static void kind_make(struct sim *sim)
         p->records = (int)sim_between(sim, 50, 250);
         break;
     case SIM_COMEBACK:
-        sim->known &= BIT(TWICE) | BIT(VALIDATE) | BIT(COMMIT) | BIT(READ);
+        sim->known &= BIT(TWICE) | BIT(VALIDATE) | BIT(COMMIT) | BIT(READ) | BIT(OUTCOMES) | BIT(GATE);
         p->records = (int)sim_between(sim, 500, 800);
         p->history = (int)sim_between(sim, 300, p->records - 150);
         p->traffic_us = US_PER_S;
@@ -152,15 +164,43 @@ static void retries_make(struct sim *sim)
     c->retry_after_cap_us = sim_between(sim, US_PER_S, 12 * US_PER_S);
 }
 
+/* What the gate lets pass, what is remembered for how long, and what a day may cost. */
+static void validation_make(struct sim *sim)
+{
+    static const struct slice dispositions[] = {{"ok", 2},      {"unknown", 7},      {"risky", 5},
+                                                {"invalid", 7}, {"unreachable", 11}, {"spam_trap", 9}};
+    static const size_t shares[] = {0, 1, 2, 2, 2, 3, 6};
+    struct pipeline_config *c = &sim->base;
+    c->allow = dispositions;
+    c->allow_count = shares[sim_below(sim, (int)(sizeof shares / sizeof shares[0]))];
+    c->tell_phone = sim_chance(sim, 5000);
+    if (sim->known & BIT(GATE) && sim_chance(sim, 5000))
+        c->remember_us = sim_chance(sim, 2000) ? 0 : sim_between(sim, 200 * US_PER_MS, 30 * US_PER_S);
+    sim->day_us = sim_between(sim, 5, 60) * US_PER_S;
+    sim->day_from_us = -sim_between(sim, 0, sim->day_us - 1);
+    sim->outcomes_end = &sim->outcomes;
+    if (!(sim->known & BIT(BUDGET)))
+        return;
+    int asked = 0; /* lookups that it needs, about */
+    for (int i = 0; i < sim->content_count; i++)
+        asked += sim->contents[i]->force;
+    asked += sim->phone_count;
+    int a_day = sim_chance(sim, 500) ? 0 : 1 + asked / (int)sim_between(sim, 1, 4);
+    c->daily_budget = a_day * VALIDATION_PRICE + sim_between(sim, 0, VALIDATION_PRICE - 1);
+    c->on_budget = sim_chance(sim, 6000) ? ON_BUDGET_PARK_UNTIL_TOMORROW : ON_BUDGET_WITHOUT_VALIDATION;
+    c->spend_interval_us = sim_between(sim, 200 * US_PER_MS, 3 * US_PER_S);
+}
+
 static void config_make(struct sim *sim)
 {
     struct pipeline_config *c = &sim->base;
+    struct event_rules rules = c->rules; /* of validation: the contents were made by them */
     pipeline_config_defaults(c);
-    c->rules = (struct event_rules){.country = "US",
-                                    .use_journeys = true,
-                                    .skip_journey_if_exists = true,
-                                    .topics = sim->topic_names,
-                                    .topic_count = (size_t)sim->topic_count};
+    c->rules = rules;
+    c->rules.country = "US";
+    c->rules.use_journeys = c->rules.skip_journey_if_exists = true;
+    c->rules.topics = sim->topic_names;
+    c->rules.topic_count = (size_t)sim->topic_count;
     c->max_in_flight = (size_t)ONE_OF(sim, 1, 2, 4, 16, 256);
     c->batch_max = (size_t)ONE_OF(sim, 1, 3, 10, 500);
     if (sim->profile.kind == SIM_COMEBACK) {
@@ -183,6 +223,7 @@ static void config_make(struct sim *sim)
         c->rate_ledger = ONE_OF(sim, 0, 20, 100);
         c->rate_dead_letter = ONE_OF(sim, 0, 5, 50);
     }
+    validation_make(sim);
     c->commit_interval_us = sim_between(sim, 50 * US_PER_MS, US_PER_S);
     c->revoke_drain_us = sim_between(sim, 100 * US_PER_MS, 3 * US_PER_S);
     c->outbox_interval_us = sim_between(sim, US_PER_S, 10 * US_PER_S);
@@ -196,8 +237,12 @@ static void config_make(struct sim *sim)
 static int64_t quiet_limit(const struct sim *sim)
 {
     const struct pipeline_config *c = &sim->base;
+    int64_t days = 0; /* until everybody has had its turn */
+    if (c->daily_budget != BUDGET_NONE && c->daily_budget >= VALIDATION_PRICE)
+        days = 3 + 2 * (sim->phone_count + sim->content_count) / (c->daily_budget / VALIDATION_PRICE);
     bool cursed = sim->cursed_count > 0; /* those are tried to the end */
-    return QUIET_LIMIT_US + (cursed ? 2 * c->max_attempts : 6) * c->park_cap_us + 3 * c->billing_step_us +
+    return QUIET_LIMIT_US + days * (sim->day_us + 60 * US_PER_S) +
+           (cursed ? 2 * c->max_attempts : 6) * c->park_cap_us + 3 * c->billing_step_us +
            3 * c->retry_after_cap_us;
 }
 
@@ -277,7 +322,7 @@ void sim_run_seed(const struct sim_options *options, struct sim_result *result)
     if (!quiet && !sim_is_cursed(&sim))
         sim_check_stuck(&sim);
     sim_check_end(&sim);
-    if (quiet && sim.profile.reread)
+    if (quiet && sim.profile.reread && !sim_budget_starves(&sim))
         read_again(&sim);
     lives_end(&sim);
     sim.totals.records = (uint64_t)sim.record_count;

@@ -42,7 +42,11 @@
     X(OPERATOR, "operator")       /* somebody replays dead events, also twice */                             \
     X(RESTART, "restart")         /* all workers die in one moment */                                        \
     X(CLOCK, "clock")             /* the wall clocks jump */                                                 \
-    X(RATE, "rate")               /* calls, statements and letters have rates */
+    X(RATE, "rate")               /* calls, statements and letters have rates */                             \
+    X(GATE, "gate")               /* phones are looked up before the upsert */                               \
+    X(LOOKUP, "lookup")           /* the validation host's own bad days */                                   \
+    X(BUDGET, "budget")           /* a day's budget for validation, and days that turn */                    \
+    X(OUTCOMES, "outcomes")       /* a topic of outcomes, and its troubles */
 
 enum sim_fault {
 #define X(name, text) SIM_##name,
@@ -53,7 +57,7 @@ enum sim_fault {
 
 struct sim_options {
     uint64_t seed;
-    uint32_t without;   /* bits of enum sim_fault */
+    uint64_t without;   /* bits of enum sim_fault */
     size_t records_max; /* 0: as the seed says */
     size_t workers_max; /* 0: as the seed says */
     bool trace;
@@ -83,9 +87,37 @@ struct sim_options {
     X(commits)                                                                                               \
     X(commit_failures)                                                                                       \
     X(ledger_failures)                                                                                       \
-    X(busy) X(takeovers) X(reopened) X(refused) X(poisoned) X(rereads) X(ticks) X(parked) X(behind)          \
-        X(taken_up) X(blocked) X(woken) X(replayed) X(given_up) X(reads) X(unpaid) X(unvalidated)            \
-            X(throttled) X(storms) X(vague) X(probes) X(raced)
+    X(busy)                                                                                                  \
+    X(takeovers)                                                                                             \
+    X(reopened)                                                                                              \
+    X(refused)                                                                                               \
+    X(poisoned)                                                                                              \
+    X(rereads)                                                                                               \
+    X(ticks)                                                                                                 \
+    X(parked)                                                                                                \
+    X(behind)                                                                                                \
+    X(taken_up)                                                                                              \
+    X(blocked)                                                                                               \
+    X(woken)                                                                                                 \
+    X(replayed)                                                                                              \
+    X(given_up)                                                                                              \
+    X(reads)                                                                                                 \
+    X(unpaid)                                                                                                \
+    X(unvalidated)                                                                                           \
+    X(throttled)                                                                                             \
+    X(storms)                                                                                                \
+    X(vague)                                                                                                 \
+    X(probes)                                                                                                \
+    X(raced)                                                                                                 \
+    X(lookups)                                                                                               \
+    X(paid)                                                                                                  \
+    X(known)                                                                                                 \
+    X(shared)                                                                                                \
+    X(gate_refused)                                                                                          \
+    X(over_budget)                                                                                           \
+    X(skipped)                                                                                               \
+    X(unheard)                                                                                               \
+    X(outcomes)
 
 struct sim_totals {
 #define X(name) uint64_t name;
@@ -116,12 +148,15 @@ const char *sim_fault_str(enum sim_fault fault);
 #define SIM_CONTACTS_MAX 24   /* of a common seed */
 #define SIM_CONTACTS_MANY 480 /* where many are parked */
 #define SIM_ID_BYTES 64
+#define SIM_LIST_MODES 3
+#define SIM_ROUTES 2
 #define SIM_MEMBERS_MAX 64 /* worker lives of one run that may be in the group at a time */
 
 struct sim;
 struct sim_life;
 struct sim_row;
 struct sim_record;
+struct sim_validation;
 
 enum sim_poison { SIM_HARMLESS, SIM_POISON_CLAIM, SIM_POISON_RECORD };
 
@@ -135,10 +170,11 @@ struct sim_content {
     const char *rejected_code;
     bool use_journeys;
     bool skip;
-    bool validate;
-    int cursed;             /* the status that the API has for it, always; 0: none */
-    enum sim_poison poison; /* the database refuses its data */
-    const char *value;      /* JSON, or what somebody took for it */
+    enum event_validation mode; /* what the configuration makes of it */
+    bool force;                 /* a fresh lookup is asked for */
+    int cursed;                 /* the status that the API has for it, always; 0: none */
+    enum sim_poison poison;     /* the database refuses its data */
+    const char *value;          /* JSON, or what somebody took for it */
     size_t value_len;
     bool null_value;
     bool has_digest;
@@ -182,6 +218,7 @@ struct sim_partition {
 /* Where the API stands with one contact and list. */
 struct sim_contact {
     int index;
+    int phone_index;
     char phone[24];
     char list[24];
     bool on_list;
@@ -195,6 +232,52 @@ struct sim_contact {
 
 enum sim_row_state { SIM_CLAIMED, SIM_PARKED_ROW, SIM_ACCEPTED, SIM_DEAD };
 const char *sim_row_state_str(enum sim_row_state state);
+
+/* One answer of phone validation: what was found, what it cost, and whether the ledger knows. */
+struct sim_validation {
+    int serial;
+    int phone;
+    const char *disposition;
+    bool forced;
+    int64_t cost;    /* 0: the vendor had it */
+    int64_t made_us; /* and charged */
+    const struct sim_life *life;
+    struct sim_row *row;
+    int claim_number;
+    int64_t heard_us;   /* by its caller; -1: never */
+    int64_t written_us; /* by the ledger, as a fresh one; -1: never */
+    int64_t settled_us; /* its caller has heard that; -1: not yet */
+    bool excused;       /* its caller has lost the claim, or died, before it could write it down */
+};
+
+/* What the vendor and the ledger know of one phone. */
+struct sim_phone {
+    const char *disposition; /* what the next lookup that is paid for finds */
+    const struct sim_validation *vendor;
+    const struct sim_validation *memory; /* signup.phone_validation; NULL: nothing */
+    int64_t memory_at_us;
+    bool refused; /* the validation host does not take the number: 400 invalid_phone */
+};
+
+/* What one worker's life was told of a phone: by its own lookups, or with a claim. */
+struct sim_heard {
+    struct sim_heard *next;
+    const struct sim_validation *validation;
+    int64_t at_us;   /* looked up, or remembered, at this time */
+    uint64_t tick;   /* the worker's last one before it heard of it */
+    int64_t told_us; /* the ledger's statement was executed; or as heard_us */
+    int64_t heard_us;
+};
+
+/* A worker was given this row: since when, and what it was told of its phone. */
+struct sim_telling {
+    struct sim_telling *next;
+    const struct sim_life *life;
+    int64_t first_us;
+    uint64_t tick;                      /* the worker's last one before it was told last */
+    const struct sim_validation *known; /* NULL: nothing */
+    int64_t known_at_us;
+};
 
 struct sim_source {
     struct sim_source *next;
@@ -260,7 +343,11 @@ struct sim_row {
     bool last_in_hold;  /* the gate was closed when its answer came */
     bool last_in_storm; /* a vague answer after which nobody may die */
     int64_t last_answer_us;
-    bool unpaid;    /* 402 was heard of it */
+    bool unpaid;                        /* 402 was heard of it */
+    bool skipped;                       /* the latest call went without the lookup that the gate asks for */
+    char park_code[OUTCOME_CODE_BYTES]; /* of the outcome that it was parked with */
+    struct sim_telling *tellings;
+    const struct sim_validation *validation; /* that the row has; NULL: none */
     int read_claim; /* the claim under which its contact was last read back, well or not; 0: none */
     bool answered_final;
     const struct sim_life *final_life; /* whom the final answer was given to */
@@ -329,6 +416,7 @@ struct sim_life {
     uint32_t timer_stamp;
     int64_t idle_from_us;
     int idle_ticks;
+    uint64_t ticks;
     uint64_t core_steps; /* everything it has asked of the world */
     bool draining;
     bool intake_was_open;
@@ -371,6 +459,27 @@ struct sim_life {
     int calls_out;
     struct sim_read *reads;
     int reads_out;
+    struct sim_call *lookups;
+    int lookups_out;
+    struct sim_call *lookup_new;  /* submitted; the observer names its event */
+    int64_t lookup_hold_until_us; /* as hold_until_us, of the validation host */
+    int64_t lookup_stopped_us;    /* as stopped_us */
+    int64_t lookup_probed_us;
+    bool unpaid_known;        /* the last word on it was that validation cannot be paid for */
+    int64_t unpaid_last_us;   /* it last knew that validation cannot be paid for; -1: never */
+    struct sim_heard **heard; /* by phone */
+    struct sim_spend_heard {
+        bool any;
+        int64_t sum;
+        int64_t executed_us;
+        int64_t day;
+        int64_t taken_us; /* the tick that took the answer; -1: none has yet */
+        int64_t ends_in_us;
+        int64_t day_from_us; /* when the first answer of this day was taken */
+    } spend, spend_due;
+    bool spend_is_due; /* it has come, and no tick has taken it yet */
+    struct outcome_publish_op *outcome_publish;
+    struct outcome_publication *outcome_publication;
     struct claim_token take_token; /* of the last look for parked events */
     bool take_heard;               /* whose answer has come */
     struct sim_lane_note *lanes;   /* who is beyond waiting for others of its contact */
@@ -424,6 +533,10 @@ struct sim_profile {
     int lifelines;
     bool reread;
     bool watch_lanes; /* asks the observer who is in work (I2) */
+    bool outcomes;    /* there is a topic of outcomes */
+    int lookup_fault;
+    int outcomes_fail;
+    bool lookup_outage; /* it is the validation host that is away */
     enum sim_kind kind;
 };
 
@@ -441,6 +554,16 @@ enum sim_step {
     SIM_STEP_DUE_DONE,
     SIM_STEP_READ,
     SIM_STEP_READ_DONE,
+    SIM_STEP_LOOKUP,
+    SIM_STEP_LOOKUP_DONE,
+    SIM_STEP_SPEND,
+    SIM_STEP_SPEND_DONE,
+    SIM_STEP_TAKE_OUTCOMES,
+    SIM_STEP_TAKE_OUTCOMES_DONE,
+    SIM_STEP_PUBLISH_OUTCOMES,
+    SIM_STEP_PUBLISH_OUTCOMES_DONE,
+    SIM_STEP_MARK_OUTCOMES,
+    SIM_STEP_MARK_OUTCOMES_DONE,
     SIM_STEP_TAKE_LETTERS,
     SIM_STEP_TAKE_LETTERS_DONE,
     SIM_STEP_PUBLISH,
@@ -477,7 +600,8 @@ enum sim_away {
     SIM_AWAY_PROVIDER,
     SIM_AWAY_CONNECT,
     SIM_AWAY_UNSURE,
-    SIM_AWAY_COUNT
+    SIM_AWAY_COUNT,
+    SIM_AWAY_LOST = SIM_AWAY_COUNT /* of the validation host only: its address is wrong, 404 */
 };
 
 struct sim_block;
@@ -495,7 +619,7 @@ struct sim {
     uint64_t order;
     struct sim_block *blocks;
     struct sim_profile profile;
-    uint32_t known; /* bits: the troubles this seed knows */
+    uint64_t known; /* bits: the troubles this seed knows */
     bool healed;
     bool finished;
     bool rereading;
@@ -529,6 +653,22 @@ struct sim {
     int64_t storm_until_us;
     int storm_how;
     int storm_list; /* the contact whose list nobody knows; -1: all of them */
+
+    struct sim_phone *phones;
+    int phone_count;
+    struct sim_validation **validations; /* by serial */
+    int validation_count;
+    int validation_room;
+    int64_t day_us;      /* how long a day has */
+    int64_t day_from_us; /* when the first one began; not later than 0 */
+    int64_t lookup_away_until_us;
+    enum sim_away lookup_away_how;
+    struct event_list_mode list_modes[SIM_LIST_MODES];
+    struct slice route_urls[SIM_ROUTES];
+    struct event_route routes[SIM_ROUTES];
+    struct sim_outcome *outcomes; /* in the order of their numbers */
+    struct sim_outcome **outcomes_end;
+    int64_t outcome_count;
 
     struct sim_group group;
     struct sim_life *lives[SIM_WORKERS_MAX]; /* NULL: down */

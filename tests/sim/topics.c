@@ -7,8 +7,12 @@
 
 #define CURSED_MAX 2 /* fewer than make a breaker open: they are to be given up each for itself */
 #define PHONE_HEAD "+1415"
+#define LIST_HEAD "+1212555"
+#define LIST_FIRST 2000
+#define FORCE_WORLDS (UINT64_C(1) << SIM_GATE | UINT64_C(1) << SIM_BUDGET)
 #define PHONE_FIRST 2001000
 #define PHONE_STEP 37
+#define LISTS_EACH 3 /* of one phone at most */
 #define LIFELINE_EVERY_US (4 * US_PER_S)
 #define KEY_STAYS 9000 /* of 10,000 records of a contact that go to the contact's partition */
 
@@ -80,7 +84,69 @@ static const char *flag_spell(struct sim *sim, bool value)
     return value ? yes[way] : no[way];
 }
 
-static struct sim_content *content_said(struct sim *sim, const char *id, int contact, bool validate)
+/* The landing pages, and the route that each of them takes. */
+static const char *const pages[] = {"landing", "checked", "plain"};
+#define PAGES 3
+
+static void routes_make(struct sim *sim)
+{
+    static const char *const patterns[SIM_ROUTES] = {"example.com/checked*", "*/plain*"};
+    static const enum event_validation modes[SIM_ROUTES] = {EVENT_VALIDATION_GATE, EVENT_VALIDATION_OFF};
+    for (int r = 0; r < SIM_ROUTES; r++) {
+        sim->route_urls[r] = slice_from_str(patterns[r]);
+        sim->routes[r] = (struct event_route){.name = r ? SLICE_LITERAL("plain") : SLICE_LITERAL("checked"),
+                                              .urls = &sim->route_urls[r],
+                                              .url_count = 1,
+                                              .override = sim_chance(sim, 3000),
+                                              .use_journeys = EVENT_FLAG_UNSET,
+                                              .skip_journey_if_exists = EVENT_FLAG_UNSET,
+                                              .validation = modes[r]};
+    }
+}
+
+/* What the configuration says of validation: routes by page, lists, and the rest. */
+static void modes_make(struct sim *sim)
+{
+    struct event_rules *rules = &sim->base.rules;
+    rules->validation = EVENT_VALIDATION_OFF;
+    if (!(sim->known >> SIM_GATE & 1))
+        return;
+    if (sim_chance(sim, 6000))
+        rules->validation = sim_chance(sim, 8000) ? EVENT_VALIDATION_GATE : EVENT_VALIDATION_INLINE;
+    if (sim_chance(sim, 5000) || rules->validation == EVENT_VALIDATION_OFF) {
+        routes_make(sim);
+        rules->routes = sim->routes;
+        rules->route_count = SIM_ROUTES;
+    }
+    for (int l = 0; l < SIM_LIST_MODES && sim_chance(sim, 5000); l++) {
+        char list[24];
+        snprintf(list, sizeof list, LIST_HEAD "%04d",
+                 LIST_FIRST + (l ? sim_below(sim, sim->contact_count) : 0));
+        sim->list_modes[l] = (struct event_list_mode){{sim_copy(sim, list, strlen(list)), strlen(list)},
+                                                      (enum event_validation)sim_below(sim, 3)};
+        rules->lists = sim->list_modes;
+        rules->list_count = (size_t)l + 1;
+    }
+}
+
+/* What is to be done for an event: its own word (-1: none), the route's, the list's, the rest's. */
+static enum event_validation mode_of(const struct sim *sim, int says, int page, const char *list)
+{
+    const struct event_rules *rules = &sim->base.rules;
+    const struct event_route *route = page && rules->route_count ? &rules->routes[page - 1] : NULL;
+    if (says >= 0 && !(route && route->override))
+        return says ? EVENT_VALIDATION_INLINE : EVENT_VALIDATION_OFF;
+    if (route)
+        return route->validation;
+    for (size_t l = 0; l < rules->list_count; l++) {
+        if (slice_is(rules->lists[l].list_number, list))
+            return rules->lists[l].validation;
+    }
+    return rules->validation;
+}
+
+/* `says`: its use_validation; -1: it says nothing. */
+static struct sim_content *content_said(struct sim *sim, const char *id, int contact, int says)
 {
     const struct sim_contact *who = &sim->contacts[contact];
     char phone[32];
@@ -91,27 +157,37 @@ static struct sim_content *content_said(struct sim *sim, const char *id, int con
         snprintf(identity, sizeof identity, "\"event_id\":\"%s\",", id);
     bool journeys = sim_chance(sim, 8500);
     bool skip = sim_chance(sim, 6000);
+    int page = sim->base.rules.route_count && sim_chance(sim, 6000) ? 1 + sim_below(sim, PAGES - 1) : 0;
+    enum event_validation mode = mode_of(sim, says, page, who->list);
+    bool force = mode != EVENT_VALIDATION_OFF && sim->known & FORCE_WORLDS && sim_chance(sim, 1500);
     int len = snprintf(
         text, sizeof text,
-        "{%s\"%s\":\"%s\",\"list_number\":\"%s\",\"use_journeys\":%s,\"skip_journey_if_exists\":%s,%s"
-        "\"url\":\"https://example.com/"
-        "landing?c=%d\",\"ad_network_id\":\"%d\",\"consent\":{\"text\":\"yes\"},"
+        "{%s\"%s\":\"%s\",\"list_number\":\"%s\",\"use_journeys\":%s,\"skip_journey_if_exists\":%s,%s%s"
+        "\"url\":\"https://example.com/%s?c=%d\",\"ad_network_id\":\"%d\",\"consent\":{\"text\":\"yes\"},"
         "\"custom_fields\":{\"tag\":\"c%d\"}}",
         identity, sim_chance(sim, 5000) ? "phone" : "phone_number", phone, who->list,
-        flag_spell(sim, journeys), flag_spell(sim, skip), validate ? "\"use_validation\":true," : "",
-        sim->content_count, sim_below(sim, 4), sim->content_count);
+        flag_spell(sim, journeys), flag_spell(sim, skip),
+        says < 0 ? ""
+        : says   ? "\"use_validation\":true,"
+                 : "\"use_validation\":false,",
+        force ? "\"force\":true," : "", pages[page], sim->content_count, sim_below(sim, 4),
+        sim->content_count);
     struct sim_content *content = content_new(sim, text, (size_t)len);
     content->contact = contact;
     content->use_journeys = journeys;
     content->skip = skip;
-    content->validate = validate;
+    content->mode = mode;
+    content->force = force;
     return content;
 }
 
 static struct sim_content *content_good(struct sim *sim, const char *id, int contact)
 {
-    bool validate = sim_strikes(sim, SIM_VALIDATE) && sim_chance(sim, 4000);
-    struct sim_content *content = content_said(sim, id, contact, validate);
+    int says = sim_strikes(sim, SIM_VALIDATE) && sim_chance(sim, 4000) ? 1 : -1;
+    if (says < 0 && sim_strikes(sim, SIM_GATE) && sim_chance(sim, 1000))
+        says = sim_below(sim, 2);
+    struct sim_content *content = content_said(sim, id, contact, says);
+    bool validate = content->mode == EVENT_VALIDATION_INLINE;
     if (sim_strikes(sim, SIM_CURSED) && sim_chance(sim, 500) && sim->cursed_count < CURSED_MAX) {
         sim->cursed_count++;
         content->cursed = validate && sim_chance(sim, 5000) ? 503 : 500;
@@ -314,19 +390,35 @@ static void append_one(struct sim *sim)
 static void contacts_make(struct sim *sim)
 {
     bool many = sim->profile.kind == SIM_COMEBACK;
+    bool shared = sim->known >> SIM_GATE & 1;
     int room = many ? SIM_CONTACTS_MANY : SIM_CONTACTS_MAX;
     sim->contact_count = many ? room : 1 + sim_below(sim, room);
     sim->contacts = sim_alloc(sim, (size_t)sim->contact_count * sizeof *sim->contacts);
     for (int i = 0; i < sim->contact_count; i++) {
         struct sim_contact *contact = &sim->contacts[i];
         contact->index = i;
-        int person = i && sim_chance(sim, 2000) ? i - 1 : i; /* somebody on two lists */
+        int person = i && sim_chance(sim, shared ? 5000 : 2000) ? i - 1 : i; /* somebody on several lists */
+        if (shared && person < i && i - sim->contacts[person].phone_index < LISTS_EACH)
+            person = sim->contacts[person].phone_index;
+        contact->phone_index = person;
         snprintf(contact->phone, sizeof contact->phone, PHONE_HEAD "%07d", PHONE_FIRST + person * PHONE_STEP);
-        snprintf(contact->list, sizeof contact->list, "+1212555%04d", 2000 + (person == i ? 0 : i));
+        snprintf(contact->list, sizeof contact->list, LIST_HEAD "%04d", LIST_FIRST + (person == i ? 0 : i));
         contact->on_list = sim_chance(sim, 2000);
         for (int p = 0; p < SIM_PARTITIONS_MAX; p++)
             contact->effect_max[p] = -1;
     }
+}
+
+int sim_phone_find(const struct sim *sim, struct slice phone)
+{
+    size_t head = strlen(PHONE_HEAD);
+    char text[24];
+    if (phone.len <= head || phone.len >= sizeof text)
+        return -1;
+    memcpy(text, phone.ptr, phone.len);
+    text[phone.len] = '\0';
+    int person = (atoi(text + head) - PHONE_FIRST) / PHONE_STEP;
+    return person >= 0 && person < sim->phone_count ? person : -1;
 }
 
 int sim_contact_find(const struct sim *sim, struct slice phone, struct slice list)
@@ -340,7 +432,7 @@ int sim_contact_find(const struct sim *sim, struct slice phone, struct slice lis
     memcpy(text, phone.ptr, phone.len);
     text[phone.len] = '\0';
     int person = (atoi(text + head) - PHONE_FIRST) / PHONE_STEP;
-    for (int i = person < 0 ? 0 : person; i <= person + 1 && i < sim->contact_count; i++) {
+    for (int i = person < 0 ? 0 : person; i < person + LISTS_EACH && i < sim->contact_count; i++) {
         if (slice_is(phone, sim->contacts[i].phone) && slice_is(list, sim->contacts[i].list))
             return i;
     }
@@ -364,8 +456,10 @@ static void append_lifeline(struct sim *sim)
     int contact = sim_below(sim, sim->contact_count);
     char id[SIM_ID_BYTES];
     snprintf(id, sizeof id, "ev-%d", sim->record_count);
-    bool validate = sim->known >> SIM_VALIDATE & 1 && sim_chance(sim, 6000);
-    struct sim_content *content = content_said(sim, id, contact, validate);
+    int says = sim->known >> SIM_VALIDATE & 1 && sim_chance(sim, 6000) ? 1 : -1;
+    if (says < 0 && sim->known >> SIM_GATE & 1 && sim_chance(sim, 8000))
+        says = 0; /* the gate could refuse it */
+    struct sim_content *content = content_said(sim, id, contact, says);
     record_append(sim, &sim->parts[sim_below(sim, sim->part_count)], content, id);
 }
 
@@ -408,7 +502,7 @@ void sim_topics_make(struct sim *sim)
 {
     int count = sim->profile.records;
     int lifelines =
-        sim->known & (UINT32_C(1) << SIM_BAD | UINT32_C(1) << SIM_CURSED | UINT32_C(1) << SIM_STORM)
+        sim->known & (UINT64_C(1) << SIM_BAD | UINT64_C(1) << SIM_CURSED | UINT64_C(1) << SIM_STORM)
             ? sim->profile.lifelines
             : 0;
     if (sim->options->records_max && (size_t)count > sim->options->records_max)
@@ -420,6 +514,8 @@ void sim_topics_make(struct sim *sim)
     sim->contents = sim_alloc(sim, (size_t)room * sizeof(struct sim_content *));
     parts_make(sim, room);
     contacts_make(sim);
+    modes_make(sim);
+    sim_phones_make(sim);
     for (int i = 0; i < sim->profile.history; i++)
         append_history(sim);
     for (int i = sim->profile.history; i < count; i++)

@@ -102,7 +102,7 @@ static void verify_given_up(struct sim *sim, struct sim_life *life, const struct
     struct sim_whom whom = sim_whom_row(row, life->worker);
     bool old = sim->now_us - row->age_from_us + AGE_SLACK_US >= life->config.max_age_us;
     const struct sim_content *content = row->record->content;
-    bool unpaid = item->outcome->http_status == 402 && content->validate;
+    bool unpaid = item->outcome->http_status == 402 && content->mode != EVENT_VALIDATION_OFF;
     if (unpaid &&
         (old || (row->last_class == OUTCOME_BILLING && life->config.on_billing == ON_BILLING_DEAD))) {
         sim->totals.given_up++;
@@ -140,6 +140,10 @@ static void verify_dead(struct sim *sim, struct sim_life *life, const struct sim
         return;
     if (!own && record->conflict_told && strcmp(code, "event_id_conflict") == 0)
         return;
+    if (strcmp(code, "validation_refused") == 0) {
+        sim_gate_verify_refused(sim, life, row, item);
+        return;
+    }
     if (item->outcome->cls != OUTCOME_REJECTED || row->last_class != OUTCOME_REJECTED) {
         verify_given_up(sim, life, row, item);
         return;
@@ -165,7 +169,10 @@ static void verify_parked(struct sim *sim, struct sim_life *life, const struct s
         longest = c->billing_step_us;
     if (longest < c->retry_after_cap_us + c->backoff_cap_us)
         longest = c->retry_after_cap_us + c->backoff_cap_us;
-    if (item->due_in_us < 0 || item->due_in_us > longest + DUE_SLACK_US)
+    bool for_budget = item->outcome && strcmp(item->outcome->code, "validation_budget_spent") == 0;
+    if (for_budget)
+        sim_budget_verify_parked(sim, life, row, item);
+    else if (item->due_in_us < 0 || item->due_in_us > longest + DUE_SLACK_US)
         sim_fail(sim, "P1.parked", whom, "%s is parked for %lld ms; %lld are the most", row->id,
                  (long long)(item->due_in_us / US_PER_MS), (long long)(longest / US_PER_MS));
     if (!row->behind && sim->now_us + item->due_in_us + US_PER_MS < row->not_before_us)
@@ -238,6 +245,8 @@ void sim_verify_record(struct sim *sim, struct sim_life *life, const struct sim_
         verify_parked(sim, life, row, item);
     if (item->state == RECORD_PARKED || item->state == RECORD_DEAD)
         verify_kept(sim, life, row, item);
+    sim_gate_verify(sim, life, row, item);
+    sim_outcome_verify(sim, life, row, item);
     bool goes_on = item->state == RECORD_PARKED || item->state == RECORD_RELEASED;
     if (goes_on && row->unsure_here && !item->maybe_sent)
         sim_fail(sim, "P2.fate", whom, "%s is %s, and a call of unknown fate is forgotten", row->id,

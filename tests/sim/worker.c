@@ -18,6 +18,8 @@ static void observe(void *ctx, const struct observation *seen)
     struct sim *sim = life->sim;
     if (sim->profile.watch_lanes)
         sim_lanes_observe(life, seen);
+    if (seen->what == OBSERVED_MOVE && seen->delivery && strcmp(seen->to, "VALIDATING") == 0)
+        sim_lookup_named(life, seen->delivery);
     if (!sim->options->trace)
         return;
     const struct sim_record *record =
@@ -140,6 +142,7 @@ static void life_close(struct sim *sim, struct sim_life *life)
     sim_ledger_drop(sim, life, true);
     sim_api_drop(sim, life);
     sim_letters_drop(sim, life);
+    sim_outcomes_drop(sim, life);
     sim_source_drop(sim, life);
     life->dead = true;
     pipeline_destroy(life->pipeline);
@@ -231,6 +234,8 @@ static void tick_event(struct sim *sim, void *arg, uint32_t stamp)
     bool asked = pipeline_wants_tick(life->pipeline);
     uint64_t steps_before = life->core_steps;
     sim->totals.ticks++;
+    life->ticks++;
+    sim_budget_tick(sim, life);
     sim_core_enter(life);
     pipeline_tick(life->pipeline, (mono_us_t){sim->now_us},
                   (wall_us_t){sim->wall_base_us + sim->now_us + life->wall_jump_us});
@@ -276,6 +281,7 @@ struct sim_life *sim_life_start(struct sim *sim, int worker)
     life->worker = worker;
     life->number = ++sim->life_count;
     life->stopped_us = life->unpaid_us = life->fused_us = -1;
+    life->lookup_stopped_us = life->unpaid_last_us = -1;
     life->config = sim->base;
     life->config.seed = sim_random(sim);
     life->ports = (struct ports){.source = &sim_source_port,
@@ -286,9 +292,11 @@ struct sim_life *sim_life_start(struct sim *sim, int worker)
                                  .contacts_ctx = life,
                                  .dead_letter = &sim_letters_port,
                                  .dead_letter_ctx = life,
+                                 .outcomes = sim->profile.outcomes ? &sim_outcomes_port : NULL,
+                                 .outcomes_ctx = life,
                                  .observer = &observer_port,
                                  .observer_ctx = life};
-    if (!sim->options->trace && !sim->profile.watch_lanes)
+    if (!sim->options->trace && !sim->profile.watch_lanes && !(sim->known >> SIM_GATE & 1))
         life->ports.observer = NULL;
     life->pipeline = pipeline_create(&life->config, &life->ports);
     if (!life->pipeline)
