@@ -66,6 +66,15 @@ int64_t answer_retry_after_us(const struct pipeline *pipeline, const struct outc
                                                                           : pipeline->config.retry_after_cap_us;
 }
 
+/* Names the event for the breaker: the same one, taken up again and again, must not look like many. FNV-1a. */
+static uint64_t event_name(const struct delivery *dl)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < dl->signup.event_id.len; i++)
+        hash = (hash ^ (unsigned char)dl->signup.event_id.ptr[i]) * UINT64_C(1099511628211);
+    return hash | 1;
+}
+
 static bool speaks_of_validation(const struct delivery *dl)
 {
     return dl->validates && (dl->outcome.cls == OUTCOME_BILLING || dl->outcome.cls == OUTCOME_PROVIDER);
@@ -97,7 +106,7 @@ static void tell_upsert(struct pipeline *pipeline, struct delivery *dl, const st
              outcome->code[0] ? ": " : "", outcome->code);
     const struct gate_report report = {.probe = dl->probe,
                                        .result = result,
-                                       .who = (uint64_t)(uintptr_t)dl,
+                                       .who = event_name(dl),
                                        .why = why,
                                        .wait_us = outcome->cls == OUTCOME_BILLING ? pipeline->config.billing_step_us : wait_us,
                                        .duration_us = outcome->duration_us};
@@ -136,7 +145,7 @@ void tell_validate(struct pipeline *pipeline, struct delivery *dl, struct ruling
              dl->outcome.code);
     const struct gate_report report = {.probe = dl->validate_probe,
                                        .result = validate_result(dl, ruling),
-                                       .who = (uint64_t)(uintptr_t)dl,
+                                       .who = event_name(dl),
                                        .why = why,
                                        .wait_us = billing ? pipeline->config.billing_step_us : wait_us,
                                        .duration_us = dl->outcome.duration_us};
