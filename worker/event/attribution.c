@@ -1,9 +1,9 @@
 /* Click ids and campaign parameters of the landing page.
  *
- * The query is read once; of a parameter that is there several times the first that is not blank counts, as in the networks' own
- * scripts. What is too long, no UTF-8 or holds control characters is not kept: a click id that was cut is a wrong one. The ledger's
- * object holds what was found in its raw form, what the event brings itself first; of all that the API is told the two ad_network
- * fields only. */
+ * The query is read once; of a parameter that is there several times the first that is not blank counts, as
+ * in the networks' own scripts. What is too long, no UTF-8 or holds control characters is not kept: a click
+ * id that was cut is a wrong one. The ledger's object holds what was found in its raw form, what the event
+ * brings itself first; of all that the API is told the two ad_network fields only. */
 #include "attribution.h"
 
 #include "canonical.h"
@@ -78,7 +78,8 @@ static bool has_control(struct slice text)
     return false;
 }
 
-/* The text of an encoded part without the blanks around it, in scratch memory where it had to be decoded; absent: not to be used. */
+/* The text of an encoded part without the blanks around it, in scratch memory where it had to be decoded;
+ * absent: not to be used. */
 static struct slice decoded(struct reader *reader, struct slice raw, size_t bytes_max)
 {
     if (raw.len > bytes_max * 3)
@@ -159,7 +160,8 @@ static void take_parameter(struct reader *reader, struct slice raw_name, struct 
         return;
     struct slice value = decoded(reader, raw_value, ATTRIBUTION_VALUE_BYTES_MAX);
     if (!slice_present(value))
-        reader_note(reader, "dropped", "attribution", name, "a parameter of the url that is too long or no text");
+        reader_note(reader, "dropped", "attribution", name,
+                    "a parameter of the url that is too long or no text");
     if (!value.len)
         return;
     take_places(&m, value, found);
@@ -172,7 +174,8 @@ static void read_query(struct reader *reader, struct findings *found)
     struct slice rest = url_query(reader->out->url);
     struct slice name;
     struct slice value;
-    for (size_t i = 0; i < PARAMETERS_MAX && slice_present(rest) && url_next_parameter(&rest, &name, &value); i++)
+    for (size_t i = 0; i < PARAMETERS_MAX && slice_present(rest) && url_next_parameter(&rest, &name, &value);
+         i++)
         take_parameter(reader, name, value, found);
 }
 
@@ -211,11 +214,13 @@ static void read_own(struct reader *reader, struct findings *found)
     }
     for (void *at = json_object_iter(own); at; at = json_object_iter_next(own, at)) {
         json_t *value = json_object_iter_value(at);
-        bool blank = json_is_null(value) || (json_is_string(value) && !unicode_trim(reader_string(value)).len);
+        bool blank =
+            json_is_null(value) || (json_is_string(value) && !unicode_trim(reader_string(value)).len);
         if (blank)
             continue;
         if (++looked_at > FOUND_MAX) {
-            reader_warn(reader, SIGNUP_WARNING_FIELD, "attribution: members beyond the first %d were dropped", FOUND_MAX);
+            reader_warn(reader, SIGNUP_WARNING_FIELD, "attribution: members beyond the first %d were dropped",
+                        FOUND_MAX);
             break;
         }
         take_own(reader, json_object_iter_key(at), value, found);
@@ -225,7 +230,8 @@ static void read_own(struct reader *reader, struct findings *found)
 
 /* ---- the two fields */
 
-static void note_field(const struct reader *reader, const char *field, struct slice value, struct slice parameter)
+static void note_field(const struct reader *reader, const char *field, struct slice value,
+                       struct slice parameter)
 {
     char origin[ATTRIBUTION_NAME_BYTES_MAX + 32];
     if (!reader->trace)
@@ -248,7 +254,8 @@ static void derive_source(struct reader *reader, const struct findings *found)
         buf_reset(&reader->text);
         text_append_lower(&reader->text, found->source_value);
         out->ad_network_source = reader_keep_text(reader);
-        note_field(reader, "ad_network_source", out->ad_network_source, rules->source_parameters[found->source]);
+        note_field(reader, "ad_network_source", out->ad_network_source,
+                   rules->source_parameters[found->source]);
     }
 }
 
@@ -258,7 +265,8 @@ static void derive_id(struct reader *reader, const struct findings *found)
     if (slice_present(out->ad_network_id) || found->id == NOWHERE)
         return;
     out->ad_network_id = reader_keep(reader, found->id_value);
-    note_field(reader, "ad_network_id", out->ad_network_id, reader->rules->attribution.id_parameters[found->id]);
+    note_field(reader, "ad_network_id", out->ad_network_id,
+               reader->rules->attribution.id_parameters[found->id]);
 }
 
 /* ---- the ledger's object */
@@ -273,7 +281,8 @@ static void append_entry(struct buf *out, const struct entry *entry)
         buf_append_json_string(out, entry->value);
 }
 
-/* Writes every member one behind the other and leaves out those for which the object has no room; gives the size of the rest. */
+/* Writes every member one behind the other and leaves out those for which the object has no room; gives the
+ * size of the rest. */
 static size_t write_entries(struct reader *reader, struct findings *found)
 {
     struct buf *text = &reader->text;
@@ -293,7 +302,8 @@ static size_t write_entries(struct reader *reader, struct findings *found)
         }
         text_mask_phones(entry->name, shown, sizeof shown);
         if (i < found->own_count)
-            reader_warn(reader, SIGNUP_WARNING_FIELD, "attribution.%s was dropped: all of it has at most 2,048 bytes", shown);
+            reader_warn(reader, SIGNUP_WARNING_FIELD,
+                        "attribution.%s was dropped: all of it has at most 2,048 bytes", shown);
         else
             reader_note(reader, "dropped", "attribution", entry->name, "all of it has at most 2,048 bytes");
     }
@@ -358,7 +368,8 @@ void attribution_read(struct reader *reader)
 {
     struct slice url = reader->out->url;
     /* A URL beyond what a contact may have is of an event that will die of it. */
-    bool reads_url = reader->rules->attribution.from_url && slice_present(url) && url.len <= CONTACT_BYTES_MAX;
+    bool reads_url =
+        reader->rules->attribution.from_url && slice_present(url) && url.len <= CONTACT_BYTES_MAX;
     if (!reads_url && !reader->field[EVENT_ATTRIBUTION])
         return;
     struct findings found;

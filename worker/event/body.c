@@ -103,8 +103,9 @@ void body_build(struct reader *reader, struct custom_fields *fields)
     if (!slice_present(out->body))
         return;
     reader_note(reader, "request", "", out->body, "POST /v2/contacts");
-    /* What the API is told, and the evidence. Not `attribution`: the ledger keeps it of whatever event came first, and a repetition
-     * whose page was reached by another click has told the API the same (the two ad_network fields, which are in the body). */
+    /* What the API is told, and the evidence. Not `attribution`: the ledger keeps it of whatever event came
+     * first, and a repetition whose page was reached by another click has told the API the same (the two
+     * ad_network fields, which are in the body). */
     const struct slice parts[] = {
         {out->body.ptr, out->signup_date_from_event ? out->body.len : content_bytes},
         SLICE_LITERAL("\n"), /* which no JSON text of ours holds */

@@ -5,8 +5,8 @@
 #include "custom_fields.h"
 #include "reader.h"
 
-/* Fills `body` and `digest`, or the event dies of payload_too_large; where the configuration says so the largest of `fields` are
- * dropped before that. For the living with both numbers. */
+/* Fills `body` and `digest`, or the event dies of payload_too_large; where the configuration says so the
+ * largest of `fields` are dropped before that. For the living with both numbers. */
 void body_build(struct reader *reader, struct custom_fields *fields);
 
 #endif

@@ -1,8 +1,9 @@
 /* consent.require.
  *
- * Only what the event says itself is evidence: an address that was dropped is missing, a date that only the record has is missing; an ad
- * network that its own page's URL names is there. A member of `consent` is evidence when it is a scalar that is not blank. `false` is
- * none: a box that was not ticked must not pass for one that was. */
+ * Only what the event says itself is evidence: an address that was dropped is missing, a date that only the
+ * record has is missing; an ad network that its own page's URL names is there. A member of `consent` is
+ * evidence when it is a scalar that is not blank. `false` is none: a box that was not ticked must not pass
+ * for one that was. */
 #include "consent.h"
 
 #include "signup/base/log.h"
@@ -100,13 +101,15 @@ void consent_require(struct reader *reader)
     if (!missing.len && !missing.more)
         return;
     if (missing.more)
-        snprintf(missing.text + missing.len, sizeof missing.text - missing.len, " and %zu more", missing.more);
+        snprintf(missing.text + missing.len, sizeof missing.text - missing.len, " and %zu more",
+                 missing.more);
     if (rules->warn_only)
-        reader_warn(reader, SIGNUP_WARNING_CONSENT, "the event lacks evidence that consent.require asks for: %s",
-                    missing.text);
+        reader_warn(reader, SIGNUP_WARNING_CONSENT,
+                    "the event lacks evidence that consent.require asks for: %s", missing.text);
     else
-        reader_die(reader, DEATH_MISSING_CONSENT,
-                   "The event lacks evidence of consent that consent.require asks for: %s. Send it with the event, "
-                   "or ask for less in the configuration.",
-                   missing.text);
+        reader_die(
+            reader, DEATH_MISSING_CONSENT,
+            "The event lacks evidence of consent that consent.require asks for: %s. Send it with the event, "
+            "or ask for less in the configuration.",
+            missing.text);
 }

@@ -1,11 +1,12 @@
 /* Composition, hygiene and overflow of custom fields.
  *
- * Precedence of two fields of one name: the route with `override`, the event, the route, the consent evidence. What the API would not
- * take is dropped with a warning that names the field, and the signup goes.
+ * Precedence of two fields of one name: the route with `override`, the event, the route, the consent
+ * evidence. What the API would not take is dropped with a warning that names the field, and the signup goes.
  *
- * Names are sent without the blanks and invisible characters around them: the API merges fields by their names, and "city" and " city"
- * (a spreadsheet's heading, a byte order mark before the first column) would be two fields of the contact ever after. Of two that
- * become one the exactly named one wins. A name that is blank, longer than 255 bytes or holds control characters is dropped. */
+ * Names are sent without the blanks and invisible characters around them: the API merges fields by their
+ * names, and "city" and " city" (a spreadsheet's heading, a byte order mark before the first column) would be
+ * two fields of the contact ever after. Of two that become one the exactly named one wins. A name that is
+ * blank, longer than 255 bytes or holds control characters is dropped. */
 #include "custom_fields.h"
 
 #include "canonical.h"
@@ -15,6 +16,7 @@
 #include "signup/base/log.h"
 #include "unicode.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,7 +108,8 @@ static void add(struct composition *c, struct custom_field field)
     fault = fault_of_name(name);
     if (!fault && field.value)
         fault = fault_of_value(field.value);
-    if (!fault && field.constant && field.constant->kind == EVENT_CONSTANT_REAL && !isfinite(field.constant->real))
+    if (!fault && field.constant && field.constant->kind == EVENT_CONSTANT_REAL &&
+        !isfinite(field.constant->real))
         fault = "it is no finite number";
     if (!fault && c->closed)
         fault = "with override_custom_fields it would be the only one that the contact keeps";
@@ -114,6 +117,7 @@ static void add(struct composition *c, struct custom_field field)
         warn_dropped(c, name.len ? name : field.name, fault);
         return;
     }
+    assert(c->items);
     field.name = name;
     c->sorted = c->sorted && (!c->count || slice_compare(c->items[c->count - 1].name, name) < 0);
     c->items[c->count++] = field;
@@ -153,7 +157,8 @@ static void add_evidence(struct composition *c)
         field.value = part.value;
         field.text = part.value && json_is_string(part.value) ? reader_string(part.value) : part.text;
         if (field.text.len > CUSTOM_COPY_BYTES_MAX) {
-            warn_dropped(c, rule->source, "the part of the evidence is longer than 1,000 bytes; the ledger has it");
+            warn_dropped(c, rule->source,
+                         "the part of the evidence is longer than 1,000 bytes; the ledger has it");
             continue;
         }
         if (field.text.ptr == part.date) { /* which ends with this turn */
@@ -216,10 +221,8 @@ static void append_constant(struct buf *out, const struct event_constant *consta
     }
 }
 
-static void append_field(struct buf *out, const struct custom_field *field)
+static void append_value(struct buf *out, const struct custom_field *field)
 {
-    buf_append_json_string(out, field->name);
-    buf_append_char(out, ':');
     if (field->value)
         canonical_append(out, field->value);
     else if (field->constant)
@@ -228,18 +231,19 @@ static void append_field(struct buf *out, const struct custom_field *field)
         buf_append_json_string(out, field->text);
 }
 
-static void note_field(const struct reader *reader, const struct custom_field *field, struct slice text)
+static void note_field(const struct reader *reader, const struct custom_field *field, struct slice value)
 {
     char name[NAME_SHOWN_BYTES];
     char origin[NAME_SHOWN_BYTES * 2];
-    struct slice from = field->rank == RANK_CONSENT ? field->origin : reader->out->route;
+    bool evidence = field->rank == RANK_CONSENT;
+    struct slice from = evidence ? field->origin : reader->out->route;
     snprintf(name, sizeof name, "%.*s", (int)field->name.len, field->name.ptr);
     if (field->rank == RANK_EVENT || field->rank == RANK_EVENT_TRIMMED)
         snprintf(origin, sizeof origin, "the event");
     else
-        snprintf(origin, sizeof origin, "%s %.*s", field->rank == RANK_CONSENT ? "evidence of consent:" : "route",
-                 (int)from.len, from.ptr);
-    reader_note(reader, "custom_field", name, text, origin);
+        snprintf(origin, sizeof origin, "%s %.*s", evidence ? "evidence of consent:" : "route", (int)from.len,
+                 from.ptr);
+    reader_note(reader, "custom_field", name, value, origin);
 }
 
 /* The object of all fields, in reader->text. */
@@ -253,10 +257,13 @@ static void write_fields(struct reader *reader, const struct custom_fields *fiel
         if (i)
             buf_append_char(text, ',');
         size_t start = text->len;
-        append_field(text, field);
+        buf_append_json_string(text, field->name);
+        buf_append_char(text, ':');
+        size_t value = text->len;
+        append_value(text, field);
         field->bytes = text->len - start;
         if (first_time && reader->trace && buf_ok(text))
-            note_field(reader, field, (struct slice){text->data + start, field->bytes});
+            note_field(reader, field, (struct slice){text->data + value, text->len - value});
     }
     buf_append_char(text, '}');
 }
@@ -276,15 +283,17 @@ static void compose(struct composition *c, json_t *own)
 {
     struct reader *reader = c->reader;
     add_own(c, own);
-    /* An object of which nothing is left is not sent: with override_custom_fields it would wipe what the contact has. An empty one that
-     * the event sends is meant so. And what only the configuration adds must not replace all that the contact has either. */
+    /* An object of which nothing is left is not sent: with override_custom_fields it would wipe what the
+     * contact has. An empty one that the event sends is meant so. And what only the configuration adds must
+     * not replace all that the contact has either. */
     bool sent = c->count || (own && !c->dropped);
     c->closed = reader->out->override_custom_fields && !c->count;
     add_of_route(c);
     add_evidence(c);
     settle(c);
     if (c->dropped > MEMBER_WARNINGS_MAX)
-        reader_warn(reader, SIGNUP_WARNING_FIELD, "custom_fields: %zu more members were dropped for such reasons",
+        reader_warn(reader, SIGNUP_WARNING_FIELD,
+                    "custom_fields: %zu more members were dropped for such reasons",
                     c->dropped - MEMBER_WARNINGS_MAX);
     if (!sent && !c->count)
         return;
@@ -332,12 +341,13 @@ static void warn_largest(struct reader *reader, const struct custom_fields *fiel
     for (; named < count && len < LISTED_BYTES; named++) {
         char shown[NAME_SHOWN_BYTES];
         text_mask_phones(fields->items[named].name, shown, sizeof shown);
-        len += (size_t)snprintf(listed + len, sizeof listed - len, "%scustom_fields.%s", named ? ", " : "", shown);
+        len += (size_t)snprintf(listed + len, sizeof listed - len, "%scustom_fields.%s", named ? ", " : "",
+                                shown);
     }
     if (named < count)
         snprintf(more, sizeof more, " and %zu more", count - named);
-    reader_warn(reader, SIGNUP_WARNING_FIELD, "%s%s %s dropped: the contact would have more than 4,000 bytes", listed,
-                more, count == 1 ? "was" : "were");
+    reader_warn(reader, SIGNUP_WARNING_FIELD, "%s%s %s dropped: the contact would have more than 4,000 bytes",
+                listed, more, count == 1 ? "was" : "were");
     for (size_t i = 0; i < count; i++)
         note_dropped(reader, fields->items[i].name,
                      "one of the largest, and the contact would have more than 4,000 bytes");

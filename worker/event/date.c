@@ -38,8 +38,8 @@ bool date_from_real(double epoch, wall_us_t *out)
     return date_from_integer((int64_t)epoch, out);
 }
 
-/* A fraction of a unit of `unit_seconds`, after a dot or a comma, in whole seconds; 0 where there is none. False: a dot or comma
- * without digits. */
+/* A fraction of a unit of `unit_seconds`, after a dot or a comma, in whole seconds; 0 where there is none.
+ * False: a dot or comma without digits. */
 static bool take_fraction(struct cursor *c, int64_t unit_seconds, int64_t *seconds)
 {
     int64_t value = 0;
@@ -102,8 +102,8 @@ static bool take_date(struct cursor *c, int64_t *days)
     int digits = cursor_digits(c);
     if (digits == 3 && cursor_take_digits(c, 3, &day))
         return date_of_year(year, day, days);
-    if (digits != (extended ? 2 : 4) || !cursor_take_digits(c, 2, &first) || (extended && !cursor_take_char(c, '-')) ||
-        !cursor_take_digits(c, 2, &day))
+    if (digits != (extended ? 2 : 4) || !cursor_take_digits(c, 2, &first) ||
+        (extended && !cursor_take_char(c, '-')) || !cursor_take_digits(c, 2, &day))
         return false;
     return date_of_calendar(year, first, day, days);
 }

@@ -1,8 +1,9 @@
-/* Dates with the names of months: RFC 5322 section 3.3, HTTP's preferred form (RFC 9110 section 5.6.7) and what browsers make of a
- * Date. English names only, as in the standards. */
+/* Dates with the names of months: RFC 5322 section 3.3, HTTP's preferred form (RFC 9110 section 5.6.7) and
+ * what browsers make of a Date. English names only, as in the standards. */
 #include "date_parts.h"
 
-static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 static const char *const weekdays[] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
 
 /* The index of the name that is taken, or -1. */
@@ -34,7 +35,8 @@ static bool take_day(struct cursor *c, int *day)
 static bool take_clock(struct cursor *c, int clock[3])
 {
     clock[2] = 0;
-    if (!cursor_take_digits(c, 2, &clock[0]) || !cursor_take_char(c, ':') || !cursor_take_digits(c, 2, &clock[1]))
+    if (!cursor_take_digits(c, 2, &clock[0]) || !cursor_take_char(c, ':') ||
+        !cursor_take_digits(c, 2, &clock[1]))
         return false;
     if (cursor_take_char(c, ':') && !cursor_take_digits(c, 2, &clock[2]))
         return false;

@@ -1,4 +1,5 @@
-/* Cursor and calendar under the readers of dates. The calendar is the Gregorian one at all times, as ISO 8601 has it. */
+/* Cursor and calendar under the readers of dates. The calendar is the Gregorian one at all times, as ISO 8601
+ * has it. */
 #include "date_parts.h"
 
 #include <strings.h>

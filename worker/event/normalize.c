@@ -94,16 +94,19 @@ static void read_number(struct reader *reader, const json_t *value, const char *
     bool extension;
     size_t len = phone_read(text, reader->rules->country, e164, &extension);
     if (!len) {
-        reader_die(reader, code,
-                   "%s is not a possible phone number: it has too few or too many digits, or is none (a date, "
-                   "two numbers). Send all digits, with the area code, or with + and the country code (without "
-                   "that it is read as a number of %s).",
-                   name, reader->rules->country);
+        reader_die(
+            reader, code,
+            "%s is not a possible phone number: it has too few or too many digits, or is none (a date, "
+            "two numbers). Send all digits, with the area code, or with + and the country code (without "
+            "that it is read as a number of %s).",
+            name, reader->rules->country);
         return;
     }
-    if (extension)
+    if (extension) {
+        reader_note(reader, "dropped", name, text, "its extension");
         reader_warn(reader, SIGNUP_WARNING_FIELD,
                     "%s: its extension was dropped, because a number that takes messages has none", name);
+    }
     *out = reader_keep(reader, (struct slice){e164, len});
 }
 
@@ -118,8 +121,11 @@ static void read_phone(struct reader *reader)
     if (value)
         read_number(reader, value, name, DEATH_INVALID_PHONE, &reader->out->phone_number);
     else
-        reader_die(reader, DEATH_MISSING_PHONE_NUMBER,
-                   "The event has no phone number. Send the contact's number in the field phone_number.");
+        reader_die(reader, DEATH_MISSING_PHONE_NUMBER, "The event has no phone number. %s",
+                   reader->shape && reader->shape->assignment_count
+                       ? "Where the topic's mapping looks for it there is none: send it there, or correct the mapping of "
+                         "phone_number."
+                       : "Send the contact's number in the field phone_number.");
 }
 
 static void read_list(struct reader *reader)
@@ -185,7 +191,8 @@ static bool read_flag(struct reader *reader, enum event_field field, bool *flag)
 }
 
 /* The same where a route may choose it. */
-static void read_routed_flag(struct reader *reader, enum event_field field, enum event_flag of_route, bool *flag)
+static void read_routed_flag(struct reader *reader, enum event_field field, enum event_flag of_route,
+                             bool *flag)
 {
     bool by_route = of_route != EVENT_FLAG_UNSET && route_overrides(reader);
     if (!by_route && !read_flag(reader, field, flag))
@@ -193,8 +200,8 @@ static void read_routed_flag(struct reader *reader, enum event_field field, enum
     if (!by_route)
         return;
     *flag = of_route == EVENT_FLAG_TRUE;
-    reader_note(reader, "route", event_field_str(field), *flag ? SLICE_LITERAL("true") : SLICE_LITERAL("false"),
-                "chosen by the route");
+    reader_note(reader, "route", event_field_str(field),
+                *flag ? SLICE_LITERAL("true") : SLICE_LITERAL("false"), "chosen by the route");
 }
 
 /* What the configuration says of the list, or else of all lists. */
@@ -209,6 +216,13 @@ static enum event_validation validation_of_list(const struct reader *reader)
     return rules->validation;
 }
 
+static void take_validation_of_route(struct reader *reader, enum event_validation of_route)
+{
+    static const char *const modes[] = {"off", "inline", "gate"};
+    reader->out->validation = of_route;
+    reader_note(reader, "route", "validation", slice_from_str(modes[of_route]), "chosen by the route");
+}
+
 /* The event, then the route, the list, the mode; the route first where it overrides. */
 static void read_validation(struct reader *reader)
 {
@@ -218,10 +232,10 @@ static void read_validation(struct reader *reader)
     bool by_route = of_route != EVENT_VALIDATION_UNSET && route_overrides(reader);
     if (!by_route && read_flag(reader, EVENT_USE_VALIDATION, &validates))
         out->validation = validates ? EVENT_VALIDATION_INLINE : EVENT_VALIDATION_OFF;
-    else if (of_route != EVENT_VALIDATION_UNSET)
-        out->validation = of_route;
-    else
+    else if (of_route == EVENT_VALIDATION_UNSET)
         out->validation = validation_of_list(reader);
+    else
+        take_validation_of_route(reader, of_route);
     out->use_validation = out->validation == EVENT_VALIDATION_INLINE;
 }
 
@@ -229,9 +243,10 @@ static void read_flags(struct reader *reader)
 {
     struct signup *out = reader->out;
     const struct event_route *route = reader->route;
-    read_routed_flag(reader, EVENT_USE_JOURNEYS, route ? route->use_journeys : EVENT_FLAG_UNSET, &out->use_journeys);
-    read_routed_flag(reader, EVENT_SKIP_JOURNEY_IF_EXISTS, route ? route->skip_journey_if_exists : EVENT_FLAG_UNSET,
-                     &out->skip_journey_if_exists);
+    read_routed_flag(reader, EVENT_USE_JOURNEYS, route ? route->use_journeys : EVENT_FLAG_UNSET,
+                     &out->use_journeys);
+    read_routed_flag(reader, EVENT_SKIP_JOURNEY_IF_EXISTS,
+                     route ? route->skip_journey_if_exists : EVENT_FLAG_UNSET, &out->skip_journey_if_exists);
     read_flag(reader, EVENT_OVERRIDE_CUSTOM_FIELDS, &out->override_custom_fields);
     read_validation(reader);
     read_flag(reader, EVENT_FORCE, &out->asks_force);
@@ -255,16 +270,16 @@ static bool read_own_date(struct reader *reader)
     if (!value)
         return false;
     if (!date_value(value, &date)) {
-        reader_note(reader, "dropped", "signup_date", json_is_string(value) ? reader_string(value) : SLICE_ABSENT,
-                    "unreadable");
+        reader_note(reader, "dropped", "signup_date",
+                    json_is_string(value) ? reader_string(value) : SLICE_ABSENT, "unreadable");
         reader_warn(reader, SIGNUP_WARNING_DATE,
                     "signup_date cannot be read as ISO 8601 or as an epoch: the time of the record was "
                     "taken instead");
         return false;
     }
     if (date.us > reader->now.us + SIGNUP_FUTURE_US) {
-        reader_note(reader, "dropped", "signup_date", json_is_string(value) ? reader_string(value) : SLICE_ABSENT,
-                    "of the future");
+        reader_note(reader, "dropped", "signup_date",
+                    json_is_string(value) ? reader_string(value) : SLICE_ABSENT, "of the future");
         reader_warn(reader, SIGNUP_WARNING_DATE,
                     "signup_date lies in the future: the time of the record was taken instead");
         return false;

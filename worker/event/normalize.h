@@ -10,11 +10,12 @@
 /* Who has signed up: event_id and phone (normalize.c). */
 void normalize_contact(struct reader *reader);
 
-/* What steers the call: list, flags, validation and date (normalize.c). After the attributes, by which a route may be chosen. */
+/* What steers the call: list, flags, validation and date (normalize.c). After the attributes, by which a
+ * route may be chosen. */
 void normalize_call(struct reader *reader);
 
-/* What only describes the signup, attribution from its URL included (attributes.c): nothing here kills an event, what cannot be used
- * is dropped with a warning. */
+/* What only describes the signup, attribution from its URL included (attributes.c): nothing here kills an
+ * event, what cannot be used is dropped with a warning. */
 void normalize_attributes(struct reader *reader);
 
 #endif

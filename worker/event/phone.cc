@@ -35,9 +35,10 @@ struct Shape {
     bool national; /* means that only where US is the country */
 };
 constexpr Shape kShapes[] = {
-    {"+1NXXXXXXXXX", false}, {"NXXXXXXXXX", true},     {"1NXXXXXXXXX", true},      {"(NXX) XXX-XXXX", true},
-    {"NXX-XXX-XXXX", true},  {"NXX.XXX.XXXX", true},   {"NXX XXX XXXX", true},     {"+1 NXX XXX XXXX", false},
-    {"+1 NXX-XXX-XXXX", false}, {"+1-NXX-XXX-XXXX", false}, {"+1 (NXX) XXX-XXXX", false},
+    {"+1NXXXXXXXXX", false},    {"NXXXXXXXXX", true},         {"1NXXXXXXXXX", true},
+    {"(NXX) XXX-XXXX", true},   {"NXX-XXX-XXXX", true},       {"NXX.XXX.XXXX", true},
+    {"NXX XXX XXXX", true},     {"+1 NXX XXX XXXX", false},   {"+1 NXX-XXX-XXXX", false},
+    {"+1-NXX-XXX-XXXX", false}, {"+1 (NXX) XXX-XXXX", false},
 };
 
 PhoneNumberUtil &library()
@@ -99,8 +100,9 @@ size_t format(const PhoneNumber &number, char *out) noexcept
     return e164.size();
 }
 
-/* Where letters became digits, possible is too little: any word behind some digits would be a number. Vanity numbers are valid ones, and
- * outside North America of the services that anybody can call, not somebody's own. */
+/* Where letters became digits, possible is too little: any word behind some digits would be a number. Vanity
+ * numbers are valid ones, and outside North America of the services that anybody can call, not somebody's
+ * own. */
 bool is_vanity(const PhoneNumber &number) noexcept
 {
     const PhoneNumberUtil &util = library();
@@ -156,7 +158,9 @@ const char (&calling_codes())[kCallingCodes][3]
     for (int code : known) {
         std::list<std::string> regions;
         library().GetRegionCodesForCountryCallingCode(code, &regions);
-        const char *what = regions.empty() ? kNobody : regions.size() > 1 ? kSeveral : regions.front().c_str();
+        const char *what = regions.empty()      ? kNobody
+                           : regions.size() > 1 ? kSeveral
+                                                : regions.front().c_str();
         if (std::strlen(what) > 2)
             what = kTheWorld;
         if (code > 0 && static_cast<size_t>(code) < kCallingCodes)
@@ -190,7 +194,8 @@ int calling_code_of(struct slice e164) noexcept
     return 0;
 }
 
-/* The library's answer; for a number that its plan does not know (a new area code), the first country of the calling code. */
+/* The library's answer; for a number that its plan does not know (a new area code), the first country of the
+ * calling code. */
 bool country_of_number(const PhoneNumber &number, char *out) noexcept
 {
     const PhoneNumberUtil &util = library();
@@ -208,7 +213,8 @@ bool country_by_library(struct slice e164, char *out) noexcept
 {
     PhoneNumber number;
     out[0] = '\0';
-    return library().Parse(std::string(e164.ptr, e164.len), "ZZ", &number) == PhoneNumberUtil::NO_PARSING_ERROR &&
+    return library().Parse(std::string(e164.ptr, e164.len), "ZZ", &number) ==
+               PhoneNumberUtil::NO_PARSING_ERROR &&
            country_of_number(number, out);
 }
 
@@ -236,7 +242,8 @@ bool country_by_digits(struct slice e164, int code, char *out) noexcept
     return country_of_number(number, out);
 }
 
-/* +1 and ten digits. The country hangs on the area code and one digit more; test_phone.c holds that against the library. */
+/* +1 and ten digits. The country hangs on the area code and one digit more; test_phone.c holds that against
+ * the library. */
 bool country_of_area(struct slice e164, char *out) noexcept
 {
     static char areas[kAreaCodes][3]; /* as they are asked for */
@@ -290,7 +297,8 @@ extern "C" size_t phone_to_e164_by_library(struct slice text, const char *countr
     return by_library(text, country, out, false, &extension);
 }
 
-extern "C" size_t phone_read(struct slice text, const char *country, char out[PHONE_E164_BYTES], bool *extension)
+extern "C" size_t phone_read(struct slice text, const char *country, char out[PHONE_E164_BYTES],
+                             bool *extension)
 {
     *extension = false;
     size_t len = phone_by_shape(text, country, out);

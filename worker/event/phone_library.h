@@ -1,4 +1,5 @@
-/* Inside this room: waking up libphonenumber, and the parts of phone.cc that tests hold against it. C and C++. */
+/* Inside this room: waking up libphonenumber, and the parts of phone.cc that tests hold against it. C and
+ * C++. */
 #ifndef SIGNUP_EVENT_PHONE_LIBRARY_H
 #define SIGNUP_EVENT_PHONE_LIBRARY_H
 

@@ -1,6 +1,6 @@
-/* Texts from phone fields. What is cut here is what libphonenumber would stumble over, or would make digits of by accident: it turns
- * three letters and more into the digits of their keys ("555-1234 cel" would be a number of ten digits), and in countries whose
- * numbers vary in length a date is as good a number as any. */
+/* Texts from phone fields. What is cut here is what libphonenumber would stumble over, or would make digits
+ * of by accident: it turns three letters and more into the digits of their keys ("555-1234 cel" would be a
+ * number of ten digits), and in countries whose numbers vary in length a date is as good a number as any. */
 #include "phone_text.h"
 
 #include "unicode.h"
@@ -60,7 +60,7 @@ static char folded(uint32_t point)
         return (char)point;
     if (point == 0xFE62)
         return '+';
-    return point >= 0xFF01 && point <= 0xFF5E ? (char)(point - 0xFF01 + '!') : 0;
+    return (char)(point >= 0xFF01 && point <= 0xFF5E ? point - 0xFF01 + '!' : 0);
 }
 
 static bool fold(struct slice text, struct phone_text *out)
@@ -80,7 +80,8 @@ static bool fold(struct slice text, struct phone_text *out)
     return true;
 }
 
-/* A number that was escaped for a URL and never unescaped: "%2B1%20415…". Any other escape stays and is no number. */
+/* A number that was escaped for a URL and never unescaped: "%2B1%20415…". Any other escape stays and is no
+ * number. */
 static void unescape(struct phone_text *out)
 {
     static const struct {
@@ -101,8 +102,8 @@ static void unescape(struct phone_text *out)
     cut(out, to);
 }
 
-/* ";ext=77;isub=1;phone-context=+44" (RFC 3966 section 3): the context says whose number it is and is left to the library, the
- * others are cut. */
+/* ";ext=77;isub=1;phone-context=+44" (RFC 3966 section 3): the context says whose number it is and is left to
+ * the library, the others are cut. */
 static void cut_parameters(struct phone_text *out)
 {
     static const char context[] = ";phone-context=";
@@ -111,7 +112,7 @@ static void cut_parameters(struct phone_text *out)
     bool known = false;
     if (strncasecmp(out->text, "tel:", 4) == 0)
         memcpy(out->text, "tel:", 4); /* the library knows it in small letters */
-    for (char *at = first; at; ) {
+    for (char *at = first; at;) {
         char *end = strchr(at + 1, ';');
         size_t len = end ? (size_t)(end - at) : strlen(at);
         if (strncasecmp(at, context, sizeof context - 1) == 0) {
@@ -163,13 +164,14 @@ static bool in_words(const char *word, size_t len, const char *const *words, siz
     return false;
 }
 
-/* "(cell)" or " mobile" behind the number: what kind it is. A bare word is only cut where nothing else is there but a number: the
- * words of "1 800 NEW HOME" are digits. */
+/* "(cell)" or " mobile" behind the number: what kind it is. A bare word is only cut where nothing else is
+ * there but a number: the words of "1 800 NEW HOME" are digits. */
 static bool cut_label(struct phone_text *out)
 {
-    static const char *const words[] = {"cell",   "cel",    "cellular", "celular", "cellulare", "mobile", "mobil",  "mob",
-                                        "movil",  "mobiel", "handy",    "home",    "work",      "office", "main",   "tel",
-                                        "phone",  "fax",    "privat",   "business", "primary",  "whatsapp", "text", "sms"};
+    static const char *const words[] = {"cell",   "cel",      "cellular", "celular",  "cellulare", "mobile",
+                                        "mobil",  "mob",      "movil",    "mobiel",   "handy",     "home",
+                                        "work",   "office",   "main",     "tel",      "phone",     "fax",
+                                        "privat", "business", "primary",  "whatsapp", "text",      "sms"};
     static const char *const letters[] = {"m", "c", "h", "w", "o"};
     bool bracket = out->len && out->text[out->len - 1] == ')';
     size_t end = out->len - (bracket ? 1 : 0);
@@ -190,13 +192,15 @@ static bool cut_label(struct phone_text *out)
     return true;
 }
 
-/* The length of the word for "extension" that ends at `end`, or 0. Those that the library knows are among them: who cuts it can tell
- * that there was one. */
+/* The length of the word for "extension" that ends at `end`, or 0. Those that the library knows are among
+ * them: who cuts it can tell that there was one. */
 static size_t extension_word(const char *text, size_t end)
 {
-    static const char *const words[] = {
-        "extension", "extensión", "ext", "extn", "xtn", "x", "int", "interno", "anexo", "ramal", "poste", "durchwahl", "dw",
-        "nebenstelle", "toestel", "wewn", "доб", "Доб", "ДОБ", "доп", "Доп", "вн", "Вн", "内線", "内线", "分机", "分機", "转", "轉"};
+    static const char *const words[] = {"extension", "extensión",   "ext",     "extn",  "xtn",   "x",
+                                        "int",       "interno",     "anexo",   "ramal", "poste", "durchwahl",
+                                        "dw",        "nebenstelle", "toestel", "wewn",  "доб",   "Доб",
+                                        "ДОБ",       "доп",         "Доп",     "вн",    "Вн",    "内線",
+                                        "内线",      "分机",        "分機",    "转",    "轉"};
     size_t longest = 0;
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         size_t len = strlen(words[i]);
@@ -235,7 +239,8 @@ static bool cut_extension(struct phone_text *out)
     return true;
 }
 
-/* "4155551234.0": a spreadsheet's or a data frame's number. Read as a digit, the zero would be somebody else's number. */
+/* "4155551234.0": a spreadsheet's or a data frame's number. Read as a digit, the zero would be somebody
+ * else's number. */
 static void cut_decimals(struct phone_text *out)
 {
     size_t end = out->len;
@@ -263,7 +268,8 @@ static void cut_tail(struct phone_text *out)
     cut_decimals(out);
 }
 
-/* Three numbers between two separators of one kind, at the start of `text`; the number of their bytes, or 0. */
+/* Three numbers between two separators of one kind, at the start of `text`; the number of their bytes, or 0.
+ */
 static size_t three_parts(const char *text, int value[3], size_t digits[3], char *separator)
 {
     size_t at = 0;
@@ -321,7 +327,8 @@ static bool is_social_security_number(const char *text)
     size_t digits[3];
     char separator = 0;
     size_t len = three_parts(text, value, digits, &separator);
-    return len && !text[len] && text[0] != '0' && separator == '-' && digits[0] == 3 && digits[1] == 2 && digits[2] == 4;
+    return len && !text[len] && text[0] != '0' && separator == '-' && digits[0] == 3 && digits[1] == 2 &&
+           digits[2] == 4;
 }
 
 /* Two parts that are numbers of their own: on both sides of a separator, or each in one run of digits. */

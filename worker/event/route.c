@@ -1,5 +1,5 @@
-/* Conditions of routes, the cheap ones first: a country costs a look into the numbering plans and is only asked for where all else
- * holds. */
+/* Conditions of routes, the cheap ones first: a country costs a look into the numbering plans and is only
+ * asked for where all else holds. */
 #include "route.h"
 
 #include "clean.h"

@@ -10,8 +10,8 @@
 /* The character at `at` (< text.len) and the number of its bytes; 0: no UTF-8 (RFC 3629). */
 size_t unicode_take(struct slice text, size_t at, uint32_t *point);
 
-/* Takes no room on the screen: zero width, marks of direction, soft hyphen, byte order mark, variation selectors. They come with
- * numbers and names that were copied from contacts, spreadsheets and chats. */
+/* Takes no room on the screen: zero width, marks of direction, soft hyphen, byte order mark, variation
+ * selectors. They come with numbers and names that were copied from contacts, spreadsheets and chats. */
 bool unicode_invisible(uint32_t point);
 
 /* A blank of any width, ASCII's and line ends among them. */

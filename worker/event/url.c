@@ -44,7 +44,8 @@ bool url_next_parameter(struct slice *rest, struct slice *name, struct slice *va
         whole = slice_from(whole, 4, whole.len);
     size_t equals = find_char(whole, '=');
     *name = slice_from(whole, 0, equals);
-    *value = equals < whole.len ? slice_from(whole, equals + 1, whole.len) : slice_from(whole, whole.len, whole.len);
+    *value = equals < whole.len ? slice_from(whole, equals + 1, whole.len)
+                                : slice_from(whole, whole.len, whole.len);
     *rest = slice_from(*rest, end, rest->len);
     return true;
 }
@@ -88,7 +89,7 @@ size_t url_decode(struct slice text, char *out)
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 }
 
 /* The port without the zeros in front of it; empty where it is the scheme's own. */
@@ -113,7 +114,8 @@ void url_append_address(struct buf *out, struct slice url)
     size_t from = bracket < authority.len ? bracket : 0;
     size_t colon = from + find_char(slice_from(authority, from, authority.len), ':');
     struct slice host = slice_from(authority, 0, colon);
-    struct slice port = colon < authority.len ? slice_from(authority, colon + 1, authority.len) : SLICE_LITERAL("");
+    struct slice port =
+        colon < authority.len ? slice_from(authority, colon + 1, authority.len) : SLICE_LITERAL("");
     if (host.len && host.ptr[host.len - 1] == '.')
         host.len--;
     for (size_t i = 0; i < host.len; i++)
@@ -129,8 +131,8 @@ void url_append_address(struct buf *out, struct slice url)
     buf_append_slice(out, path);
 }
 
-/* `*` is any run of characters; up to `folded` in `text` letters are the same in any case. Where a part behind a star does not fit,
- * the star takes one character more: an earlier one need never be asked again. */
+/* `*` is any run of characters; up to `folded` in `text` letters are the same in any case. Where a part
+ * behind a star does not fit, the star takes one character more: an earlier one need never be asked again. */
 static bool glob(struct slice pattern, struct slice text, size_t folded)
 {
     size_t p = 0;
@@ -138,8 +140,9 @@ static bool glob(struct slice pattern, struct slice text, size_t folded)
     size_t star = SIZE_MAX;
     size_t star_text = 0;
     while (t < text.len) {
-        bool same = p < pattern.len && pattern.ptr[p] != '*' &&
-                    (pattern.ptr[p] == text.ptr[t] || (t < folded && lower(pattern.ptr[p]) == lower(text.ptr[t])));
+        bool same =
+            p < pattern.len && pattern.ptr[p] != '*' &&
+            (pattern.ptr[p] == text.ptr[t] || (t < folded && lower(pattern.ptr[p]) == lower(text.ptr[t])));
         if (same) {
             p++;
             t++;
@@ -158,13 +161,15 @@ static bool glob(struct slice pattern, struct slice text, size_t folded)
     return p == pattern.len;
 }
 
-/* Host and path of a pattern: its scheme ("https://", "*://", "//") and what follows the path are left out. */
+/* Host and path of a pattern: its scheme ("https://", "*://", "//") and what follows the path are left out.
+ */
 static struct slice pattern_address(struct slice pattern)
 {
     size_t end = find_any(pattern, "?#");
     pattern = slice_from(pattern, 0, end);
     size_t slash = find_char(pattern, '/');
-    if (slash + 1 < pattern.len && pattern.ptr[slash + 1] == '/' && (slash == 0 || pattern.ptr[slash - 1] == ':'))
+    if (slash + 1 < pattern.len && pattern.ptr[slash + 1] == '/' &&
+        (slash == 0 || pattern.ptr[slash - 1] == ':'))
         pattern = slice_from(pattern, slash + 2, pattern.len);
     return pattern;
 }

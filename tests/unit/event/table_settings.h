@@ -18,12 +18,9 @@ static const struct event_click_id setting_click_ids[] = {
 static const struct slice setting_sources[] = {NAME("utm_source")};
 static const struct slice setting_ids[] = {NAME("utm_id"), NAME("utm_campaign")};
 static const struct slice setting_many_sources[] = {NAME("src"), NAME("utm_source")};
-static const struct event_attribution setting_ads = {
-    true, LIST_OF(setting_click_ids), LIST_OF(setting_sources), LIST_OF(setting_ids)};
-static const struct event_attribution setting_src = {
-    true, LIST_OF(setting_click_ids), LIST_OF(setting_many_sources), LIST_OF(setting_ids)};
-static const struct event_attribution setting_no_url = {
-    false, LIST_OF(setting_click_ids), LIST_OF(setting_sources), LIST_OF(setting_ids)};
+#define SETTING_ADS {true, LIST_OF(setting_click_ids), LIST_OF(setting_sources), LIST_OF(setting_ids)}
+#define SETTING_SRC {true, LIST_OF(setting_click_ids), LIST_OF(setting_many_sources), LIST_OF(setting_ids)}
+#define SETTING_NO_URL {false, LIST_OF(setting_click_ids), LIST_OF(setting_sources), LIST_OF(setting_ids)}
 
 /* routes */
 static const struct slice setting_topic_leads[] = {NAME("leads")};
@@ -100,10 +97,10 @@ static inline const struct event_rules *setting_named(const char *name)
         struct event_rules rules;
     } sets[] = {
         {"", {RULES}},
-        {"ads", {RULES, .attribution = setting_ads}},
-        {"src", {RULES, .attribution = setting_src}},
-        {"no url", {RULES, .attribution = setting_no_url}},
-        {"routes", {RULES, .attribution = setting_ads, .routes = setting_routes, .route_count = 7}},
+        {"ads", {RULES, .attribution = SETTING_ADS}},
+        {"src", {RULES, .attribution = SETTING_SRC}},
+        {"no url", {RULES, .attribution = SETTING_NO_URL}},
+        {"routes", {RULES, .attribution = SETTING_ADS, .routes = setting_routes, .route_count = 7}},
         {"override", {RULES, .routes = setting_override, .route_count = 1}},
         {"last", {RULES, .routes = setting_last, .route_count = 1, .lists = setting_lists, .list_count = 3}},
         {"lists", {RULES, .lists = setting_lists, .list_count = 3}},
@@ -112,7 +109,7 @@ static inline const struct event_rules *setting_named(const char *name)
         {"require", {RULES, .consent = {.require = setting_require, .require_count = 4}}},
         {"require many", {RULES, .consent = {.require = setting_require_many, .require_count = 8}}},
         {"require ads",
-         {RULES, .attribution = setting_ads, .consent = {.require = setting_require_ads, .require_count = 2}}},
+         {RULES, .attribution = SETTING_ADS, .consent = {.require = setting_require_ads, .require_count = 2}}},
         {"warn", {RULES, .consent = {.require = setting_require, .require_count = 4, .warn_only = true}}},
         {"copy", {RULES, .consent = {.to_custom_fields = setting_copies, .to_custom_field_count = 5}}},
         {"copy and route",

@@ -1,4 +1,5 @@
-/* Names, copies and overflow of custom fields, and the bounds of attribution: what does not fit into a table's row. */
+/* Names, copies and overflow of custom fields, and the bounds of attribution: what does not fit into a
+ * table's row. */
 #include "reading.h"
 
 #include "attribution.h"
@@ -82,7 +83,8 @@ static void check_copy_of(size_t bytes, bool sent)
     assert_int_equal(signup->death, DEATH_NONE);
     assert_int_equal(slice_has(signup->body, "'custom_fields':{'consent_text':'xxx"), sent);
     assert_int_equal(warnings_count(signup), !sent);
-    assert_true(sent || slice_has(signup->warnings->message, "custom_fields.consent_text was dropped: the part"));
+    assert_true(sent ||
+                slice_has(signup->warnings->message, "custom_fields.consent_text was dropped: the part"));
     assert_int_equal(signup->consent.len, bytes + strlen("{\"text\":\"\"}")); /* the ledger has it whole */
     event_fini(&e);
 }
@@ -119,12 +121,27 @@ static void test_drop_largest(void **state)
     (void)state;
     static const struct overflow_row rows[] = {
         {{1000, 1000, 1000, 100}, 4, "'d3':'x", NULL},
-        {{3000, 1000, 10, 10}, 4, "'custom_fields':{'b1':'xx", "custom_fields.a0 was dropped: the contact would have more"},
-        {{10, 1000, 3000, 10}, 4, "'custom_fields':{'a0':'xxxxxxxxxx','b1':'xx", "custom_fields.c2 was dropped"},
-        {{5000, 5000, 5000, 7}, 4, "'custom_fields':{'d3':'xxxxxxx'}", "custom_fields.a0, custom_fields.b1, custom_fields.c2 were"},
-        {{2000, 2000, 2000, 2000}, 4, "'custom_fields':{'d3':'xx", "custom_fields.a0, custom_fields.b1, custom_fields.c2 were"},
+        {{3000, 1000, 10, 10},
+         4,
+         "'custom_fields':{'b1':'xx",
+         "custom_fields.a0 was dropped: the contact would have more"},
+        {{10, 1000, 3000, 10},
+         4,
+         "'custom_fields':{'a0':'xxxxxxxxxx','b1':'xx",
+         "custom_fields.c2 was dropped"},
+        {{5000, 5000, 5000, 7},
+         4,
+         "'custom_fields':{'d3':'xxxxxxx'}",
+         "custom_fields.a0, custom_fields.b1, custom_fields.c2 were"},
+        {{2000, 2000, 2000, 2000},
+         4,
+         "'custom_fields':{'d3':'xx",
+         "custom_fields.a0, custom_fields.b1, custom_fields.c2 were"},
         {{5000, 0, 0, 0}, 1, NULL, "custom_fields.a0 was dropped"},
-        {{9000, 9000, 9000, 9000}, 4, NULL, "custom_fields.a0, custom_fields.b1, custom_fields.c2, custom_fields.d3 were"},
+        {{9000, 9000, 9000, 9000},
+         4,
+         NULL,
+         "custom_fields.a0, custom_fields.b1, custom_fields.c2, custom_fields.d3 were"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct event e;
@@ -181,7 +198,8 @@ static void test_drop_many(void **state)
     assert_null(body_check(signup->body, room));
     assert_true(signup->body.len > CONTACT_BYTES_MAX - 100);
     assert_int_equal(warnings_count(signup), 1);
-    assert_true(slice_has(signup->warnings->message, " more were dropped: the contact would have more than 4,000 bytes"));
+    assert_true(slice_has(signup->warnings->message,
+                          " more were dropped: the contact would have more than 4,000 bytes"));
     assert_true(signup->warnings->message.len < 300);
     event_fini(&e);
 }
@@ -226,7 +244,8 @@ static void test_drop_what_the_route_adds(void **state)
         {NAME("large"), {.kind = EVENT_CONSTANT_TEXT, .text = {long_text, sizeof long_text - 1}}},
         {NAME("small"), {.kind = EVENT_CONSTANT_INTEGER, .integer = 1}},
     };
-    const struct event_route route = {.name = NAME("all"), NOTHING_CHOSEN, .custom_fields = added, .custom_field_count = 2};
+    const struct event_route route = {
+        .name = NAME("all"), NOTHING_CHOSEN, .custom_fields = added, .custom_field_count = 2};
     const size_t lengths[] = {1000};
     struct event e;
     event_init(&e);
@@ -272,7 +291,8 @@ static void test_length_of_a_click_id(void **state)
     check_value_of(1200, false);
 }
 
-/* Many parameters and long ones: the object never passes its bound, and what decides is found all the same. */
+/* Many parameters and long ones: the object never passes its bound, and what decides is found all the same.
+ */
 static void test_attribution_is_bounded(void **state)
 {
     (void)state;
@@ -287,7 +307,8 @@ static void test_attribution_is_bounded(void **state)
         buf_append_str(&e.text, "'}");
         const struct signup *signup = event_read(&e, "ads");
         json_error_t error;
-        json_t *object = json_loadb(signup->attribution.ptr, signup->attribution.len, JSON_REJECT_DUPLICATES, &error);
+        json_t *object =
+            json_loadb(signup->attribution.ptr, signup->attribution.len, JSON_REJECT_DUPLICATES, &error);
         assert_true(json_is_object(object));
         assert_true(signup->attribution.len <= ATTRIBUTION_BYTES_MAX);
         assert_non_null(json_object_get(object, "own"));
@@ -295,6 +316,33 @@ static void test_attribution_is_bounded(void **state)
         json_decref(object);
         event_fini(&e);
     }
+}
+
+static void check_last_member_of(size_t bytes, bool kept)
+{
+    struct event e;
+    event_init(&e);
+    buf_append_str(&e.text, ",'attribution':{");
+    for (size_t i = 0; i < 4; i++) {
+        buf_printf(&e.text, "%s'%c':'", i ? "," : "", (char)('a' + i));
+        append_times(&e.text, "o", i < 3 ? ATTRIBUTION_VALUE_BYTES_MAX : bytes);
+        buf_append_str(&e.text, "'");
+    }
+    buf_append_str(&e.text, "}");
+    const struct signup *signup = event_read(&e, "");
+    assert_int_equal(slice_has(signup->attribution, ",'d':'oo"), kept);
+    assert_int_equal(signup->attribution.len == ATTRIBUTION_BYTES_MAX, kept);
+    assert_int_equal(warnings_count(signup), !kept);
+    assert_true(kept || slice_has(signup->warnings->message, "attribution.d was dropped: all of it has at most"));
+    event_fini(&e);
+}
+
+/* Three members of `"a":"…512…"` with their commas leave room for `"d":"…483…"`. */
+static void test_attribution_bound_is_inclusive(void **state)
+{
+    (void)state;
+    check_last_member_of(483, true);
+    check_last_member_of(484, false);
 }
 
 static void test_attribution_of_large_members(void **state)
@@ -329,8 +377,9 @@ struct heard {
 static void hear(void *ctx, const char *step, const char *field, struct slice value, const char *origin)
 {
     struct heard *heard = ctx;
-    int len = snprintf(heard->text + heard->len, sizeof heard->text - heard->len, "%s|%s|%.*s|%s\n", step, field,
-                       slice_present(value) ? (int)value.len : 0, slice_present(value) ? value.ptr : "", origin);
+    int len =
+        snprintf(heard->text + heard->len, sizeof heard->text - heard->len, "%s|%s|%.*s|%s\n", step, field,
+                 slice_present(value) ? (int)value.len : 0, slice_present(value) ? value.ptr : "", origin);
     heard->len += (size_t)len;
     assert_true(heard->len < sizeof heard->text);
 }
@@ -349,8 +398,9 @@ static void test_steps_are_told(void **state)
         "consent||ad_network_source|required, and there\n",
         "consent||ad_network_id|required, and there\n",
         "dropped|custom_fields.bad||it is a list",
-        "custom_field|campaign|\"campaign\":\"winter\"|route california\n",
-        "custom_field|own|\"own\":1|the event\n",
+        "route|validation|gate|chosen by the route\n",
+        "custom_field|campaign|\"winter\"|route california\n",
+        "custom_field|own|1|the event\n",
         "request||{\"phone_number\":\"+14155551234\"",
     };
     struct heard heard = {.len = 0};
@@ -360,7 +410,8 @@ static void test_steps_are_told(void **state)
                            "'custom_fields':{'bad':[],'own':1}}");
     r.rules = *setting_named("routes");
     r.rules.consent = setting_named("require ads")->consent;
-    signup_read_traced(&r.rules, &r.record, (wall_us_t){READING_NOW_S * US_PER_S}, &r.arena, &trace, &r.signup);
+    signup_read_traced(&r.rules, &r.record, (wall_us_t){READING_NOW_S * US_PER_S}, &r.arena, &trace,
+                       &r.signup);
     assert_int_equal(r.signup.death, DEATH_NONE);
     for (size_t i = 0; i < COUNT_OF(wanted); i++) {
         if (!strstr(heard.text, wanted[i]))
@@ -369,7 +420,8 @@ static void test_steps_are_told(void **state)
     /* And nothing is read otherwise while somebody listens. */
     struct signup silent;
     signup_read(&r.rules, &r.record, (wall_us_t){READING_NOW_S * US_PER_S}, &r.arena, &silent);
-    assert_true(slice_equal(silent.body, r.signup.body) && slice_equal(silent.attribution, r.signup.attribution));
+    assert_true(slice_equal(silent.body, r.signup.body) &&
+                slice_equal(silent.attribution, r.signup.attribution));
     reading_fini(&r);
 }
 
@@ -386,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_drop_what_the_route_adds),
         cmocka_unit_test(test_length_of_a_click_id),
         cmocka_unit_test(test_attribution_is_bounded),
+        cmocka_unit_test(test_attribution_bound_is_inclusive),
         cmocka_unit_test(test_attribution_of_large_members),
         cmocka_unit_test(test_steps_are_told),
     };

@@ -1,4 +1,5 @@
-/* Tables of input and what becomes of it: the request, the warnings, the death. The tables are in table_*.h, for reading. */
+/* Tables of input and what becomes of it: the request, the warnings, the death. The tables are in table_*.h,
+ * for reading. */
 #include "reading.h"
 
 #include "signup/event/phone.h"
@@ -43,7 +44,8 @@ static void check_phone_in_event(const struct phone_row *row)
     ROW_CHECK(warnings_count(&r.signup) == extension, row->text);
     if (extension) {
         ROW_CHECK(slice_is(r.signup.warnings->code, SIGNUP_WARNING_FIELD), row->text);
-        ROW_CHECK(slice_has(r.signup.warnings->message, "phone_number: its extension was dropped"), row->text);
+        ROW_CHECK(slice_has(r.signup.warnings->message, "phone_number: its extension was dropped"),
+                  row->text);
     }
     reading_fini(&r);
     buf_fini(&event);
@@ -65,7 +67,8 @@ static void check_phone(const struct phone_row *row)
     /* An E.164 number is itself everywhere. */
     if (len) {
         char again[PHONE_E164_BYTES];
-        ROW_CHECK(phone_to_e164((struct slice){out, len}, "DE", again) == len && strcmp(out, again) == 0, row->text);
+        ROW_CHECK(phone_to_e164((struct slice){out, len}, "DE", again) == len && strcmp(out, again) == 0,
+                  row->text);
     }
     check_phone_in_event(row);
 }
@@ -126,7 +129,10 @@ static bool next_fragment(const char **rest, char fragment[FRAGMENT_BYTES])
         return false;
     const char *end = strstr(*rest, " ; ");
     size_t len = end ? (size_t)(end - *rest) : strlen(*rest);
-    assert_true(len > 0 && len < FRAGMENT_BYTES);
+    if (!len || len >= FRAGMENT_BYTES) {
+        fail_msg("a fragment that is empty or too long: %s", *rest);
+        return false;
+    }
     memcpy(fragment, *rest, len);
     fragment[len] = '\0';
     *rest += len + (end ? 3 : 0);
@@ -141,11 +147,13 @@ static bool fragment_holds(const struct signup *signup, const char *fragment)
     case '!':
         return !slice_has(text, fragment + 1);
     case '@':
-        return fragment[1] ? slice_has(signup->attribution, fragment + 1) : !slice_present(signup->attribution);
+        return fragment[1] ? slice_has(signup->attribution, fragment + 1)
+                           : !slice_present(signup->attribution);
     case '#':
         return fragment[1] ? slice_is(signup->route, fragment + 1) : !slice_present(signup->route);
     case '$':
-        return signup->validation <= EVENT_VALIDATION_GATE && strcmp(modes[signup->validation], fragment + 1) == 0;
+        return signup->validation <= EVENT_VALIDATION_GATE &&
+               strcmp(modes[signup->validation], fragment + 1) == 0;
     case '%':
         return slice_has(signup->consent, fragment + 1);
     default:
@@ -160,9 +168,12 @@ static void check_warnings(const struct signup *signup, const struct event_row *
     const struct warning *w = signup->warnings;
     for (; next_fragment(&rest, fragment); w = w->next) {
         char line[512];
-        if (!w)
+        if (!w) {
             fail_msg("row «%s» under «%s»: no warning %s", row->event, row->setting, fragment);
-        snprintf(line, sizeof line, "%.*s: %.*s", (int)w->code.len, w->code.ptr, (int)w->message.len, w->message.ptr);
+            return;
+        }
+        snprintf(line, sizeof line, "%.*s: %.*s", (int)w->code.len, w->code.ptr, (int)w->message.len,
+                 w->message.ptr);
         if (!strstr(line, fragment))
             fail_msg("row «%s» under «%s»: %s is not in «%s»", row->event, row->setting, fragment, line);
         assert_int_equal(w->source, WARNING_WORKER);
@@ -180,18 +191,20 @@ static void check_event(const struct event_row *row)
     const char *rest = row->wanted;
     const struct event_rules *rules = setting_named(row->setting);
     ROW_CHECK(rules, row->setting);
-    snprintf(event, sizeof event, row->event[0] == '{' ? "%s" : "{'phone':'4155551234','list_number':'8335550100',%s}",
+    snprintf(event, sizeof event,
+             row->event[0] == '{' ? "%s" : "{'phone':'4155551234','list_number':'8335550100',%s}",
              row->event);
     reading_init_event(&r, event);
     r.rules = *rules;
     reading_run(&r);
     if (strcmp(death_code_str(r.signup.death), row->death) != 0)
-        fail_msg("row «%s» under «%s»: death «%s» %.*s", row->event, row->setting, death_code_str(r.signup.death),
-                 (int)r.signup.death_message.len, r.signup.death_message.ptr ? r.signup.death_message.ptr : "");
+        fail_msg("row «%s» under «%s»: death «%s» %.*s", row->event, row->setting,
+                 death_code_str(r.signup.death), (int)r.signup.death_message.len,
+                 r.signup.death_message.ptr ? r.signup.death_message.ptr : "");
     while (next_fragment(&rest, fragment)) {
         if (!fragment_holds(&r.signup, fragment))
-            fail_msg("row «%s» under «%s»: %s of «%.*s», attribution «%.*s»", row->event, row->setting, fragment,
-                     (int)r.signup.body.len, r.signup.body.ptr, (int)r.signup.attribution.len,
+            fail_msg("row «%s» under «%s»: %s of «%.*s», attribution «%.*s»", row->event, row->setting,
+                     fragment, (int)r.signup.body.len, r.signup.body.ptr, (int)r.signup.attribution.len,
                      r.signup.attribution.ptr);
     }
     check_warnings(&r.signup, row);

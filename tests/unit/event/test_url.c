@@ -1,4 +1,5 @@
-/* url.c: queries, decoding, and patterns, the latter also against a matcher that is too simple to be wrong. */
+/* url.c: queries, decoding, and patterns, the latter also against a matcher that is too simple to be wrong.
+ */
 #include "reading.h"
 
 #include "clean.h"
@@ -10,8 +11,9 @@ static void test_query(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        {"https://a.test/?b=c", "b=c"},     {"https://a.test?b=c#d?e=f", "b=c"}, {"https://a.test/", NULL},
-        {"https://a.test/#?b=c", NULL},     {"https://a.test/?", ""},            {"https://a.test/?a?b", "a?b"},
+        {"https://a.test/?b=c", "b=c"}, {"https://a.test?b=c#d?e=f", "b=c"},
+        {"https://a.test/", NULL},      {"https://a.test/#?b=c", NULL},
+        {"https://a.test/?", ""},       {"https://a.test/?a?b", "a?b"},
         {"https://a.test/?#", ""},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -24,9 +26,18 @@ static void test_parameters(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        {"a=1&b=2", "a:1|b:2|"},      {"a", "a:|"},          {"a=", "a:|"},      {"=1", ":1|"},
-        {"&&a=1&&", "a:1|"},          {"a=1=2", "a:1=2|"},   {"", ""},           {"&", ""},
-        {"a=1&amp;b=2", "a:1|b:2|"},  {"a=1&AMP;b=2", "a:1|b:2|"}, {"amp;", ":|"}, {"a=1;b=2", "a:1;b=2|"},
+        {"a=1&b=2", "a:1|b:2|"},
+        {"a", "a:|"},
+        {"a=", "a:|"},
+        {"=1", ":1|"},
+        {"&&a=1&&", "a:1|"},
+        {"a=1=2", "a:1=2|"},
+        {"", ""},
+        {"&", ""},
+        {"a=1&amp;b=2", "a:1|b:2|"},
+        {"a=1&AMP;b=2", "a:1|b:2|"},
+        {"amp;", ":|"},
+        {"a=1;b=2", "a:1;b=2|"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char found[128] = "";
@@ -45,9 +56,9 @@ static void test_decoding(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        {"abc", "abc"},       {"a+b", "a b"},   {"a%20b", "a b"}, {"%41%7a", "Az"}, {"%c3%A9", "\xC3\xA9"},
-        {"%", "%"},           {"%4", "%4"},     {"%4g", "%4g"},   {"%g4", "%g4"},   {"%%41", "%A"},
-        {"%2525", "%25"},     {"100%+1", "100% 1"},
+        {"abc", "abc"},         {"a+b", "a b"}, {"a%20b", "a b"}, {"%41%7a", "Az"},
+        {"%c3%A9", "\xC3\xA9"}, {"%", "%"},     {"%4", "%4"},     {"%4g", "%4g"},
+        {"%g4", "%g4"},         {"%%41", "%A"}, {"%2525", "%25"}, {"100%+1", "100% 1"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char out[64];
@@ -90,7 +101,10 @@ static void test_addresses(void **state)
         {"https://[2001:DB8::1]/a", "[2001:db8::1]/a"},
         {"https://[2001:db8::1]:443/a", "[2001:db8::1]/a"},
         {"https://[2001:db8::1]:8443/a", "[2001:db8::1]:8443/a"},
-        {"https://b\xC3\xBC" "cher.test/\xC3\xBC", "b\xC3\xBC" "cher.test/\xC3\xBC"},
+        {"https://b\xC3\xBC"
+         "cher.test/\xC3\xBC",
+         "b\xC3\xBC"
+         "cher.test/\xC3\xBC"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char address[256];
@@ -143,7 +157,8 @@ static void test_patterns(void **state)
         {"*aab", "aaaab/", true},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++)
-        ROW_CHECK(url_matches(slice_from_str(rows[i].pattern), slice_from_str(rows[i].address)) == rows[i].matches,
+        ROW_CHECK(url_matches(slice_from_str(rows[i].pattern), slice_from_str(rows[i].address)) ==
+                      rows[i].matches,
                   rows[i].pattern);
 }
 
@@ -192,9 +207,9 @@ static void test_globs_like_a_plain_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_query),     cmocka_unit_test(test_parameters),
-        cmocka_unit_test(test_decoding),  cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_patterns),  cmocka_unit_test(test_globs_like_a_plain_one),
+        cmocka_unit_test(test_query),    cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_decoding), cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_patterns), cmocka_unit_test(test_globs_like_a_plain_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
