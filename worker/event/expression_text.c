@@ -2,6 +2,8 @@
  * which is the same on every machine. */
 #include "expression_text.h"
 
+#include "unicode.h"
+
 #include <assert.h>
 #include <locale.h>
 #include <stdint.h>
@@ -9,35 +11,12 @@
 
 static_assert(sizeof(wchar_t) >= sizeof(uint32_t), "a wide character holds any code point");
 
-/* The length of the sequence at `at`, 0 where it is none; `*point` is what it stands for. */
-static size_t sequence(struct slice text, size_t at, uint32_t *point)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    unsigned char c = (unsigned char)text.ptr[at];
-    if (c < 0x80) {
-        *point = c;
-        return 1;
-    }
-    size_t len = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
-    if (c < 0xC2 || c > 0xF4 || text.len - at < len)
-        return 0;
-    *point = c & (0xFFU >> (len + 1));
-    for (size_t i = 1; i < len; i++) {
-        unsigned char more = (unsigned char)text.ptr[at + i];
-        if ((more & 0xC0) != 0x80)
-            return 0;
-        *point = *point << 6 | (more & 0x3F);
-    }
-    bool surrogate = *point >= 0xD800 && *point <= 0xDFFF;
-    return *point < least[len] || *point > 0x10FFFF || surrogate ? 0 : len;
-}
-
 bool text_is_utf8(struct slice text)
 {
     uint32_t point;
     size_t len;
     for (size_t at = 0; at < text.len; at += len) {
-        len = sequence(text, at, &point);
+        len = unicode_take(text, at, &point);
         if (!len || !point)
             return false;
     }
@@ -47,16 +26,9 @@ bool text_is_utf8(struct slice text)
 /* The length of the blank at `at`; 0: it is none. */
 static size_t blank_at(struct slice text, size_t at)
 {
-    char first = text.ptr[at];
-    uint32_t point = 0;
-    if (first == ' ' || (first >= '\t' && first <= '\r'))
-        return 1;
-    if ((unsigned char)first < 0xC2)
-        return 0;
-    size_t len = sequence(text, at, &point);
-    bool blank = point == 0xA0 || point == 0x1680 || (point >= 0x2000 && point <= 0x200A) ||
-                 point == 0x2028 || point == 0x2029 || point == 0x202F || point == 0x205F || point == 0x3000;
-    return len && blank ? len : 0;
+    uint32_t point;
+    size_t len = unicode_take(text, at, &point);
+    return len && unicode_blank(point) ? len : 0;
 }
 
 /* The next word from `*at` on, which then is behind it; empty at the end. */
@@ -132,7 +104,7 @@ void text_append_lower(struct buf *out, struct slice text)
     uint32_t point;
     size_t len;
     for (size_t at = 0; at < text.len; at += len) {
-        len = sequence(text, at, &point);
+        len = unicode_take(text, at, &point);
         if (!len) { /* not UTF-8 after all: nothing that could be a letter */
             buf_append_char(out, text.ptr[at]);
             len = 1;
