@@ -23,7 +23,7 @@ build_packages="cmake ninja-build pkg-config gcc g++ librdkafka-dev libcurl4-ope
 quickstart_packages="libhttp-parser-dev postgresql maven default-jre-headless openssl curl ca-certificates
     procps util-linux"
 test_packages="libcmocka-dev clang clang-tidy libclang-rt-14-dev valgrind prometheus python3
-    python3-pytest python3-psycopg2 python3-jsonschema python3-confluent-kafka git faketime pgbouncer"
+    python3-pytest python3-pytest-xdist python3-psycopg2 python3-jsonschema python3-confluent-kafka git faketime pgbouncer"
 
 say() { printf 'packages: %s\n' "$*" >&2; }
 die() { say "$*"; exit 69; }

@@ -10,8 +10,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "harness
 # pylint: disable=unused-import,wrong-import-position
 from signup_harness import ContactsSim, PostgresNode, fixtures  # noqa: E402
 from signup_harness.fixtures import (  # noqa: E402,F401
-    broker, ledger, log_check, postgres, pytest_runtest_makereport, pytest_terminal_summary, server_folder, shared_sim,
-    sim, topics, worker, worker_config, workers)
+    broker, ledger, log_check, postgres, pytest_runtest_makereport, pytest_sessionfinish, pytest_terminal_summary,
+    pytest_testnodedown, server_folder, shared_sim, sim, topics, worker, worker_config, workers)
 
 
 def pytest_configure(config):

@@ -171,6 +171,19 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "partitions(N): partitions of the source topic of this test")
 
 
+def pytest_sessionfinish(session):
+    """One of several processes that share the tests tells the one that sums up."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["broker"] = _broker_note[0] if _broker_note else ""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    note = getattr(node, "workeroutput", {}).get("broker")
+    if note and note not in _broker_note:
+        _broker_note.append(note)
+
+
 def pytest_terminal_summary(terminalreporter):
     # Imported by more than one conftest, it is called for each.
     if not terminalreporter.config.stash.get(_SUMMARIZED, False):
