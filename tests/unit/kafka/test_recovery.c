@@ -150,7 +150,11 @@ static void a_coordinator_that_loads_or_moves_is_found_again(void **state)
     rd_kafka_mock_push_request_errors(mock.cluster, JOIN, 1, ERRORS[0]);
     rd_kafka_mock_push_request_errors(mock.cluster, SYNC, 1, ERRORS[2]);
     rd_kafka_mock_push_request_errors(mock.cluster, OFFSET_FETCH, 2, ERRORS[0], ERRORS[1]);
+    /* Every look for the coordinator costs the library up to a second, in which there is no heartbeat: with a short session a busy machine
+     * would lose the membership, which is not what this is about. */
+    world_session_ms = "10000";
     open_with_records("moves", 1, 10);
+    world_session_ms = "3500";
     for (size_t i = 0; i < 3; i++) {
         rd_kafka_mock_push_request_errors(mock.cluster, HEARTBEAT, 1, ERRORS[i]);
         rd_kafka_mock_push_request_errors(mock.cluster, FIND_COORDINATOR, 1, ERRORS[i]);
