@@ -19,13 +19,22 @@ port_is_taken() {
         /proc/net/tcp /proc/net/tcp6 2>/dev/null
 }
 
+# One file for each port, for all processes of this machine: false where it was given away a moment ago and may not be bound yet. The tests'
+# own processes keep the same files (signup_harness/waiting.py).
+reserve_port() {
+    local folder=${TMPDIR:-/tmp}/signup-ports-$UID
+    mkdir -p -m 700 "$folder"
+    find "$folder/$1" -mmin +5 -delete 2>/dev/null || true
+    (set -o noclobber && : >"$folder/$1") 2>/dev/null
+}
+
 # Prints a port nobody uses, below the kernel's ephemeral range so that no outgoing connection takes it
 # between now and the server's bind. Another script may still: callers retry when bind fails.
 free_port() {
     local port tries=0
     while :; do
         port=$((20000 + SRANDOM % 12000))
-        port_is_taken "$port" || { echo "$port"; return; }
+        if ! port_is_taken "$port" && reserve_port "$port"; then echo "$port"; return; fi
         tries=$((tries + 1))
         [ "$tries" -lt 200 ] || die $EX_UNAVAILABLE "no free port between 20000 and 32000"
     done
