@@ -117,6 +117,11 @@ def letters(topic, count, timeout=30):
     return by_id
 
 
+def wait_letters_marked(ledger, timeout=30):
+    """Until no dead row waits for its letter. A row that is reopened before that needs none: who counts letters waits first."""
+    wait_until(lambda: not ledger.rows("state = 'dead' AND dead_letter_published_at IS NULL"), timeout, "letters that are marked")
+
+
 def assert_one_final_row_each(ledger, ids):
     """Every id has one row and it is final; nobody else has one."""
     states = {row["event_id"]: row["state"] for row in ledger.query("SELECT event_id, state FROM {schema}.event")}

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from signup_harness import wait_until
-from signups import (LIST, calls, dump, event, letters, phone, text_headers, wait_settled)
+from signups import (LIST, calls, dump, event, letters, phone, text_headers, wait_letters_marked, wait_settled)
 
 pytestmark = pytest.mark.sanitized
 
@@ -230,7 +230,7 @@ def test_dead_letter_topic_comes_later(broker, topics, ledger, workers, sim):
     topic = broker.create_topic(late, 1)
     found = letters(topic, 5, timeout=60)
     assert sorted(found) == [f"e-{number}" for number in range(5)]
-    wait_until(lambda: not ledger.rows("state = 'dead' AND dead_letter_published_at IS NULL"), 30, "all rows marked")
+    wait_letters_marked(ledger)
     topics.source.produce([event(6, phone_number="7")])
     letters(topic, 6)
 

@@ -6,7 +6,7 @@ import pytest
 from signup_harness import wait_until
 
 from signups import (LIST, OTHER_LIST, SENT_AT, SENT_AT_MS, bodies, calls, dump, event, letters, phone, request,
-                     text_headers, wait_settled)
+                     text_headers, wait_letters_marked, wait_settled)
 
 pytestmark = pytest.mark.sanitized
 
@@ -258,6 +258,7 @@ def test_a_new_group_changes_nothing(topics, ledger, workers, sim):
     topics.source.produce([event(0, custom_fields={"n": "differs"}), event(200, event_id="e-1"), event(100)])
     ledger.wait_row("e-100", state="accepted")
     wait_settled(topics.source, topics.group)
+    wait_letters_marked(ledger)
     letters_before = len(topics.dead_letter.consume())
     assert worker.stop() == 0
     before, book = dump(ledger), len(calls(sim))

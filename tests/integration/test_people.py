@@ -16,7 +16,8 @@ import pytest
 from signup_harness import find_binary, free_port, wait_until
 from signup_harness.process import clean_environment
 from signup_harness.worker import merge, to_yaml
-from signups import LIST, OTHER_LIST, SENT_AT_MS, assert_enrolled_once, calls, event, letters, phone, wait_settled
+from signups import (LIST, OTHER_LIST, SENT_AT_MS, assert_enrolled_once, calls, event, letters, phone, wait_letters_marked,
+                     wait_settled)
 
 USAGE, NO_INPUT, UNAVAILABLE, TRY_AGAIN = 64, 66, 69, 75
 NOT_SENDABLE = {"kind": "answer", "status": 400, "code": "not_sendable", "error": "no", "apply": False}
@@ -244,7 +245,7 @@ def test_a_person_is_forgotten(topics, ledger, workers, sim, command):
     ledger.wait_row("waits", state="parked")
     sim.clear_faults()
     letters(topics.dead_letter, 2)
-    wait_until(lambda: not ledger.rows("state = 'dead' AND dead_letter_published_at IS NULL"), 20, "letters that are marked")
+    wait_letters_marked(ledger)
     other = ledger.row("other")
     assert set(traces(ledger, 1)) >= {"event"}
     look = command("forget", phone(1), "--dry-run")

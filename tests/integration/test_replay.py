@@ -14,7 +14,7 @@ from signup_harness import find_binary, free_port, wait_until
 from signup_harness.process import clean_environment, spawn
 from signup_harness.worker import merge, to_yaml
 from signups import (LIST, OTHER_LIST, assert_enrolled_once, assert_never_two_at_once, bodies, calls, dump, event,
-                     letters, phone)
+                     letters, phone, wait_letters_marked)
 
 USAGE, DATA, NO_INPUT, UNAVAILABLE, TRY_AGAIN, REFUSED, CONFIG = 64, 65, 66, 69, 75, 77, 78
 NOT_SENDABLE = {"kind": "answer", "status": 400, "code": "not_sendable", "error": "no", "apply": False}
@@ -73,13 +73,14 @@ def looked_up(sim):
 
 
 def kill_all(sim, topics, ledger, numbers, **fields):
-    """These events die of a carrier that says no, which it does no longer afterwards."""
+    """These events die of a carrier that says no, which it does no longer afterwards; their letters are out."""
     before = ledger.states()
     sim.fault(NOT_SENDABLE, op="upsert")
     topics.source.produce([event(number, **fields) for number in numbers])
     wanted = {**before, "dead": before.get("dead", 0) + len(list(numbers))}
     ledger.wait_states(**wanted)
     sim.clear_faults()
+    wait_letters_marked(ledger)
 
 
 # --- the whole way ---
@@ -90,7 +91,6 @@ def test_what_died_comes_back(topics, ledger, worker, sim, replay):
     and signup.replay tell who did it and why; once more finds nothing to do and changes nothing."""
     kill_all(sim, topics, ledger, range(1, 6))
     letters(topics.dead_letter, 5)
-    wait_until(lambda: not ledger.rows("dead_letter_published_at IS NULL"), 20, "letters that are marked")
     done = replay("--code", "not_sendable", "--wait", "--reason", "the carrier was wrong", "--by", "ann")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^replay 1 by ann$", done.stdout, re.M)
