@@ -131,11 +131,19 @@ static rd_kafka_resp_err_t ask_for_topic(struct letters *letters)
     return err;
 }
 
-/* A topic that is not known may have been created a moment ago. */
+static bool is_unknown_topic(rd_kafka_resp_err_t err)
+{
+    return err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+}
+
+/* A topic that is not known may have been created a moment ago. The last question has little time left: that it
+ * got no answer says less than the answers before it. */
 static enum kafka_letters_result find_topic(struct letters *letters)
 {
     rd_kafka_resp_err_t err;
+    bool unknown = false;
     while ((err = ask_for_topic(letters)) != RD_KAFKA_RESP_ERR_NO_ERROR || letters->part_count == 0) {
+        unknown = is_unknown_topic(err) || (unknown && err == RD_KAFKA_RESP_ERR__TIMED_OUT);
         if (!letters->stopped && !too_late(letters) && err != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED &&
             !kafka_settings_is_refusal(letters->complaint)) {
             serve(letters, STEP_MS);
@@ -143,7 +151,7 @@ static enum kafka_letters_result find_topic(struct letters *letters)
         }
         if (letters->stopped)
             return KAFKA_LETTERS_STOPPED;
-        if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
+        if (unknown)
             return fail(letters, KAFKA_LETTERS_AWAY, "topic %s does not exist at %s", letters->topic.ptr,
                         letters->config->brokers);
         return give_up(letters, err);

@@ -451,12 +451,12 @@ static void slow_answers_meet_the_deadline(void **state)
     (void)state;
     drip_bytes_a_time = 1;
     run_dripping(answer_slowly, "", slow, sizeof slow - 1, 250, "timed_out", &took_us);
-    assert_true(took_us >= 200 * US_PER_MS && took_us < 1250 * US_PER_MS);
+    assert_true(took_us >= 200 * US_PER_MS && took_us < 5 * US_PER_S);
     drip_bytes_a_time = 60;
     run_dripping(answer_slowly, "", slow, sizeof slow - 1, 250, "timed_out", &took_us);
-    assert_true(took_us >= 200 * US_PER_MS && took_us < 1250 * US_PER_MS);
+    assert_true(took_us >= 200 * US_PER_MS && took_us < 5 * US_PER_S);
     run_dripping(answer_nothing, "", "", 0, 250, "timed_out", &took_us);
-    assert_true(took_us >= 200 * US_PER_MS && took_us < 1250 * US_PER_MS);
+    assert_true(took_us >= 200 * US_PER_MS && took_us < 5 * US_PER_S);
 }
 
 /* The clock of a call starts at its dispatch: waiting for a free connection here does not count against it.

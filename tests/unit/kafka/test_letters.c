@@ -5,6 +5,8 @@
 #include "signup/kafka/dead_letter.h"
 #include "signup/kafka/letters.h"
 
+#define FETCH_REQUEST 1 /* its key in the protocol */
+
 static struct mock mock;
 
 static int setup(void **state)
@@ -397,6 +399,14 @@ static void what_has_expired_is_counted(void **state)
     assert_int_equal(seen.counts.gone, 0); /* nobody asked for it */
 }
 
+/* So that the library has not read ahead to the end when the first letter is seen. */
+static void slow_down_after_the_first_fetch(void)
+{
+    for (int i = 0; i < 30; i++)
+        rd_kafka_mock_broker_push_request_error_rtts(mock.cluster, 1, FETCH_REQUEST, 1,
+                                                     RD_KAFKA_RESP_ERR_NO_ERROR, i == 0 ? 0 : 500);
+}
+
 static void fill_the_topic(const struct kafka_letter *letter)
 {
     static bool filled;
@@ -413,7 +423,8 @@ static void what_expires_meanwhile_is_counted(void **state)
     for (int i = 0; i < 45; i++) /* a batch each, so that they are not all fetched at once */
         mock_produce(&mock, "dlq", 0, i, 1, 100000);
     seen.look = fill_the_topic;
-    assert_int_equal(read_all(5000), KAFKA_LETTERS_DONE);
+    slow_down_after_the_first_fetch();
+    assert_int_equal(read_all(20000), KAFKA_LETTERS_DONE);
     assert_int_equal(seen.counts.gone + seen.counts.given, 45);
     assert_true(seen.counts.gone > 0);
     assert_int_equal(seen.counts.passed, seen.counts.to_read);
@@ -445,18 +456,18 @@ static void what_is_wrong_is_said(void **state)
 {
     (void)state;
     rd_kafka_mock_topic_set_error(mock.cluster, "dlq", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
-    assert_int_equal(read_all(700), KAFKA_LETTERS_AWAY);
+    assert_int_equal(read_all(2500), KAFKA_LETTERS_AWAY);
     assert_non_null(strstr(seen.error, "topic dlq does not exist at"));
     rd_kafka_mock_topic_set_error(mock.cluster, "dlq", RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
-    assert_int_equal(read_all(700), KAFKA_LETTERS_REFUSED);
+    assert_int_equal(read_all(2500), KAFKA_LETTERS_REFUSED);
     assert_non_null(strstr(seen.error, "refuses us"));
     rd_kafka_mock_topic_set_error(mock.cluster, "dlq", RD_KAFKA_RESP_ERR_NO_ERROR);
     mock_produce(&mock, "dlq", 0, 0, 10, 0);
     rd_kafka_mock_partition_set_leader(mock.cluster, "dlq", 0, -1);
-    assert_int_equal(read_all(700), KAFKA_LETTERS_AWAY);
+    assert_int_equal(read_all(2500), KAFKA_LETTERS_AWAY);
     assert_non_null(strstr(seen.error, "topic dlq [0] cannot be read"));
     rd_kafka_mock_broker_set_down(mock.cluster, 1);
-    assert_int_equal(read_all(700), KAFKA_LETTERS_AWAY);
+    assert_int_equal(read_all(2500), KAFKA_LETTERS_AWAY);
     assert_non_null(strstr(seen.error, "no Kafka broker answers at"));
     struct kafka_config config = make_config();
     struct kafka_property bad = {"isolation.level", "read_uncommitted"};
@@ -480,7 +491,8 @@ static void a_broker_that_leaves_meanwhile_is_told(void **state)
     for (int i = 0; i < 40; i++)
         mock_produce(&mock, "dlq", 0, i, 1, 50000);
     seen.look = take_the_broker_away;
-    assert_int_equal(read_all(1500), KAFKA_LETTERS_AWAY);
+    slow_down_after_the_first_fetch();
+    assert_int_equal(read_all(5000), KAFKA_LETTERS_AWAY);
     assert_true(seen.count >= 1 && seen.count < 40);
     assert_non_null(strstr(seen.error, "nothing more came from topic dlq"));
     assert_non_null(strstr(seen.error, "of 40 read"));

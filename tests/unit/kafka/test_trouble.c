@@ -93,7 +93,7 @@ static void a_silent_broker_ends_a_commit_at_its_deadline(void **state)
     mono_us_t before = clock_mono_now();
     assert_int_equal(world_commit(&world, 7), COMMIT_RETRY);
     int64_t took_ms = (clock_mono_now().us - before.us) / US_PER_MS;
-    assert_in_range(took_ms, 9900, 11500);
+    assert_in_range(took_ms, 9900, 13900); /* before the late answer */
     /* Its answer is still owed: a newer commit must not be overtaken by it. */
     struct commit_op op = {world.items, 1, world_commit_done, &world};
     assert_int_equal(kafka_source_port()->commit(world.source, &op), PORT_AWAY);
