@@ -50,8 +50,10 @@ static struct arena_block *block_add(struct arena *arena, size_t bytes)
             return NULL;
     }
     struct arena_block *block = malloc(total);
-    if (!block)
+    if (!block) {
+        arena->starved = true;
         return NULL;
+    }
     block->older = arena->blocks;
     block->used = 0;
     block->size = size;

@@ -47,7 +47,7 @@ static bool buf_reserve(struct buf *buf, size_t more)
         size = buf->cap_bytes;
     char *data = realloc(buf->data, size);
     if (!data) {
-        buf->failed = true;
+        buf->failed = buf->starved = true;
         return false;
     }
     buf->data = data;

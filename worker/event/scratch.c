@@ -6,6 +6,8 @@
  * whenever that is. */
 #include "scratch.h"
 
+#include "signup/base/log.h"
+
 #include <assert.h>
 #include <stdalign.h>
 #include <stdbool.h>
@@ -34,14 +36,14 @@
 #define GAP_BYTES ((size_t)0)
 #endif
 
-static char *region; /* NULL: could not be reserved, malloc serves */
+static char *region;
 static size_t used;
 static bool prepared;
 static _Thread_local bool reading;
 
 void *scratch_alloc(size_t bytes)
 {
-    if (!reading || !region)
+    if (!reading)
         return malloc(bytes);
     if (bytes > SCRATCH_BYTES)
         return NULL;
@@ -70,9 +72,13 @@ void scratch_prepare(void)
     prepared = true;
     void *mapped = mmap(NULL, SCRATCH_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    region = mapped == MAP_FAILED ? NULL : mapped;
-    if (region)
-        ASAN_POISON_MEMORY_REGION(region, SCRATCH_BYTES);
+    if (mapped == MAP_FAILED) {
+        LOG_AT(LOG_ERROR, "event", "no address space to read events in: the process ends; raise its limit",
+               LOG_NUM("bytes", SCRATCH_BYTES));
+        abort();
+    }
+    region = mapped;
+    ASAN_POISON_MEMORY_REGION(region, SCRATCH_BYTES);
     json_set_alloc_funcs(scratch_alloc, scratch_free);
     /* Now, and not inside the first event: jansson seeds its hash tables from the system once. */
     json_object_seed(0);
@@ -84,14 +90,10 @@ void scratch_begin(void)
     reading = true;
 }
 
-void scratch_end(json_t *root)
+void scratch_end(void)
 {
     assert(reading);
     reading = false;
-    if (!region) {
-        json_decref(root);
-        return;
-    }
     ASAN_POISON_MEMORY_REGION(region, used);
     if (used > KEEP_BYTES)
         madvise(region + KEEP_BYTES, SCRATCH_BYTES - KEEP_BYTES, MADV_DONTNEED);

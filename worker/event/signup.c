@@ -12,7 +12,10 @@
 #include "route.h"
 #include "scratch.h"
 
+#include "signup/base/log.h"
+
 #include <assert.h>
+#include <stdlib.h>
 
 /* Canonical text may be longer than the event's: "1e9" is written out. No more than this. */
 #define TEXT_BYTES_MAX ((size_t)8 * EVENT_BYTES_MAX)
@@ -70,6 +73,14 @@ static void start(struct reader *reader)
     out->event_id = out->position;
 }
 
+/* The event is not to blame: it is read again where there is memory. What calls libphonenumber ends in the same way. */
+static _Noreturn void out_of_memory(void)
+{
+    LOG_AT_PLAIN(LOG_ERROR, "event",
+                 "out of memory: the process ends; nothing is lost, unfinished events are read again");
+    abort();
+}
+
 /* What could not be kept whole must not be half used. */
 static void die_full(struct signup *out)
 {
@@ -106,8 +117,9 @@ void signup_read_traced(const struct event_rules *rules, const struct record *re
     json_t *root = decode_event(&reader);
     if (root)
         read_all(&reader, root);
-    json_decref(reader.made);
-    scratch_end(root);
+    scratch_end();
+    if (arena->starved || reader.text.starved)
+        out_of_memory();
     if (reader.full)
         die_full(out);
     if (out->death != DEATH_NONE)

@@ -4,6 +4,7 @@
 
 #include "signup/base/slice.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct arena_block;
@@ -12,6 +13,7 @@ struct arena {
     struct arena_block *blocks; /* newest first */
     size_t held_bytes;          /* what the arena has taken from malloc: what a budget counts */
     size_t cap_bytes;           /* held_bytes never passes it */
+    bool starved;               /* the machine's memory was reached, not the cap; arena_init() clears it */
 };
 
 /* Takes no memory until the first allocation. */

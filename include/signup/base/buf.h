@@ -13,7 +13,8 @@ struct buf {
     size_t len;
     size_t size;
     size_t cap_bytes;
-    bool failed; /* the cap or the machine's memory was reached: contents are not to be used */
+    bool failed;  /* the cap or the machine's memory was reached: contents are not to be used */
+    bool starved; /* it was the machine's memory, once since buf_init() */
 };
 
 void buf_init(struct buf *buf, size_t cap_bytes);

@@ -114,7 +114,7 @@ struct event_trace {
 
 /* Reads one record whole. Never fails: what cannot be a signup is a death with a code and a message. Everything in `out` lives in
  * `arena` or borrows from `record`, which lives at least as long. When the arena's cap is reached the event is dead with
- * DEATH_EVENT_TOO_LARGE. `now` only judges dates of the future. */
+ * DEATH_EVENT_TOO_LARGE; when the machine's memory is, the process ends. `now` only judges dates of the future. */
 void signup_read(const struct event_rules *rules, const struct record *record, wall_us_t now, struct arena *arena,
                  struct signup *out);
 /* The same, and `trace` (may be NULL) hears the steps. */

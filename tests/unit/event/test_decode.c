@@ -248,14 +248,14 @@ static void test_scratch_has_an_end(void **state)
     *first = 'x';
     scratch_free(first); /* nothing happens */
     assert_int_equal(*first, 'x');
-    scratch_end(NULL);
+    scratch_end();
     char *outside = scratch_alloc(16);
     assert_non_null(outside);
     memset(outside, 0, 16);
     scratch_free(outside);
     scratch_begin();
     assert_ptr_equal(scratch_alloc(1), first);
-    scratch_end(NULL);
+    scratch_end();
 }
 
 int main(void)

@@ -429,7 +429,7 @@ static void test_base64(void **state)
         struct slice bytes = shape_base64(slice_from_str(rows[i].text), &full);
         ROW_CHECK(!full && slice_present(bytes) == (rows[i].bytes != NULL), rows[i].text);
         ROW_CHECK(!rows[i].bytes || slice_is(bytes, rows[i].bytes), rows[i].text);
-        scratch_end(NULL);
+        scratch_end();
     }
 }
 
