@@ -15,7 +15,7 @@ from signup_harness.process import clean_environment
 from signup_harness.worker import merge, to_yaml
 from signups import LIST, OTHER_LIST
 
-USAGE, NOT_A_NUMBER, UNAVAILABLE, TRY_AGAIN, REFUSED, CONFIG = 64, 65, 69, 75, 77, 78
+USAGE, NOT_A_NUMBER, NO_INPUT, UNAVAILABLE, TRY_AGAIN, REFUSED, CONFIG = 64, 65, 66, 69, 75, 77, 78
 OK, FIXED, VOIP, RISKY, INVALID, UNKNOWN, NO_PROVIDER = (f"+1212555{digits}" for digits in (
     1234, 9001, 9002, 9003, 9004, 9005, 9006))
 FIELDS = ["phone", "valid", "line_type", "carrier", "carrier_raw", "ported", "country", "state", "city", "on_dnc",
@@ -57,6 +57,11 @@ def table(text):
     edges = [match.span() for match in re.finditer(r"x+(?: x+)*", blank)]
     rows = [[line[start:end].strip() for start, end in edges] for line in lines[1:]]
     return {first: others for first, *others in rows}
+
+
+def masked(phone):
+    """As logs and complaints show it."""
+    return phone[:2] + "*" * (len(phone) - 4) + phone[-2:]
 
 
 def json_lines(text):
@@ -288,7 +293,7 @@ def test_a_provider_that_stays_away_is_69(command, sim):
     done = command("validate", OK, NO_PROVIDER)
     assert done.returncode == UNAVAILABLE
     assert [row[0] for row in table(done.stdout).values()] == ["ok", "failed"]
-    assert f"{NO_PROVIDER}: provider_error" in done.stderr
+    assert f"{masked(NO_PROVIDER)}: provider_error" in done.stderr and NO_PROVIDER not in done.stderr
     assert len(sim.lookups(phone=NO_PROVIDER)) == 4, "retry.inline_attempts"
 
 
@@ -487,7 +492,36 @@ def test_contact_is_tried_again(command, sim):
 def test_contact_of_no_number_is_65(command, sim):
     done = command("contact", "abc")
     assert done.returncode == NOT_A_NUMBER and "abc" in done.stderr
+    done = command("contact", "+1 212 555 12345678")
+    assert done.returncode == NOT_A_NUMBER and "5678" not in done.stderr, "somebody's phone, with a slip"
     assert sim.book("received") == []
+
+
+# ---- both
+
+@pytest.mark.parametrize("name, op", [("contact", "read"), ("validate", "validate")])
+def test_phones_are_not_in_the_process_list(command, sim, name, op):
+    """While the command waits for its answer, its line in the process list holds no digit of the phone."""
+    sim.fault({"kind": "hang"}, op=op)
+    process = subprocess.Popen(command.arguments(name, OK), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, env=clean_environment())
+    wait_until(lambda: sim.book("received", op=op), 20, "the question")
+    with open(f"/proc/{process.pid}/cmdline", encoding="utf-8") as file:
+        line = file.read().split("\0")
+    process.kill()
+    process.communicate()
+    assert line[1] == name and "*" * len(OK) in line and not any(OK[2:] in word for word in line), line
+
+
+@pytest.mark.parametrize("stdin, status", [(OK + "\n", 0), ("  (212) 555-1234\r\n", 0), ("", NO_INPUT),
+                                           (" " * 250 + OK + "\n", NOT_A_NUMBER)],
+                         ids=["E.164", "as typed", "nothing", "too long"])
+def test_contact_of_standard_input(command, sim, stdin, status):
+    """"-" is a line of standard input, for who does not want a phone in the shell's history."""
+    upsert(sim)
+    done = command("contact", "-", stdin=stdin)
+    assert done.returncode == status, done
+    assert (OK in done.stdout) == (status == 0)
 
 
 def test_they_need_the_key_alone(sim):

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import socket
 import subprocess
 import threading
 import time
@@ -32,13 +33,13 @@ def command(worker_config, tmp_path):
     terminal of its own with terminal="what is typed there"."""
     numbers = itertools.count(1)
 
-    def run(name, *arguments, terminal=None, **changes):
+    def run(name, *arguments, terminal=None, stdin="", **changes):
         path = tmp_path / f"{name}{next(numbers)}.yaml"
         path.write_text(to_yaml(merge(worker_config, changes)) + "\n", encoding="utf-8")
         line = list(map(str, [find_binary("signup-worker"), name, "--config", path, *arguments]))
         if terminal is not None:
             return on_terminal(line, terminal)
-        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False,
+        done = subprocess.run(line, input=stdin.encode(), capture_output=True, timeout=120, check=False,
                               env=clean_environment())  # as bytes: line ends are looked at
         done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
         done.json = json.loads(done.stdout) if "--json" in arguments and done.stdout else None
@@ -199,10 +200,43 @@ def test_on_a_terminal(empty_ledger, command):
     assert "\ufffd" not in done.stdout and "--json and --csv have them whole" in done.stdout
 
 
+@pytest.mark.parametrize("name, more", [("consent", []), ("forget", ["--yes"])])
+def test_the_phone_is_not_in_the_process_list(worker_config, tmp_path, name, more):
+    """While the command waits for PostgreSQL, its line in the process list holds no digit of the phone."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        path = tmp_path / "worker.yaml"
+        path.write_text(to_yaml(merge(worker_config, {"postgres": {
+            "dsn": f"postgresql://127.0.0.1:{silent.getsockname()[1]}/x"}})) + "\n", encoding="utf-8")
+        process = subprocess.Popen([find_binary("signup-worker"), name, "--config", path, phone(1), *more],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   env=clean_environment())
+        silent.settimeout(20)
+        connection, _ = silent.accept()
+        with open(f"/proc/{process.pid}/cmdline", encoding="utf-8") as file:
+            line = file.read().split("\0")
+        process.kill()
+        process.communicate()
+        connection.close()
+    assert line[1] == name and "*" * len(phone(1)) in line and not any(phone(1)[2:] in word for word in line), line
+
+
+def test_the_phone_comes_on_standard_input(empty_ledger, command):
+    """"-" is a line of standard input, for who does not want a phone in the shell's history."""
+    add(empty_ledger, 1)
+    assert "accepted" in command("consent", "-", stdin="(312) 200-0001\n").stdout
+    done = command("forget", "-", "--yes", stdin=phone(1) + "\n")
+    assert done.returncode == 0 and "is forgotten: 1 event emptied" in done.stdout
+    for name in (["consent", "-"], ["forget", "-", "--yes"]):
+        assert command(*name).returncode == NO_INPUT, name
+        done = command(*name, stdin=phone(1) + "999999999\n")
+        assert done.returncode == USAGE and phone(1)[2:] not in done.stderr, "somebody's phone, with a slip"
+
+
 def test_nothing_is_found(empty_ledger, command):
     """Nothing found is said, also as JSON and CSV, and is an exit code of its own; so is a server that is away."""
     done = command("consent", phone(1))
-    assert done.returncode == NO_INPUT and f"holds no event of {phone(1)}" in done.stderr and not done.stdout
+    assert done.returncode == NO_INPUT and "holds no event of" in done.stderr and not done.stdout
+    assert phone(1)[2:] not in done.stderr, "what goes to standard error ends in logs"
     assert command("consent", phone(1), "--json").json["events"] == []
     assert command("consent", phone(1), "--csv").stdout.count("\r\n") == 1
     assert command("consent", "abc").returncode == USAGE

@@ -1,6 +1,7 @@
 /* signup-worker consent: the evidence of one contact's consent, as one hands it to counsel. */
 #include "command.h"
 #include "consent_write.h"
+#include "phone_operand.h"
 #include "replay_options.h"
 #include "service.h"
 
@@ -22,8 +23,8 @@
 static const char help[] =
     "usage: signup-worker consent PHONE [--json | --csv] [options] [--config FILE]\n\n"
     "Prints the evidence of one contact's consent: every event of the phone that the ledger holds, with page, time, IP\n"
-    "address, consent text, and what became of it. PHONE in any spelling; national ones are of defaults.country. Whole\n"
-    "numbers and texts are printed: handle what comes out as what it is.\n\n"
+    "address, consent text, and what became of it. PHONE in any spelling; national ones are of defaults.country; \"-\" is a\n"
+    "line of standard input. Whole numbers and texts are printed: handle what comes out as what it is.\n\n"
     "  --json          one JSON object with everything: the whole consent, attribution, what was sent, warnings\n"
     "  --csv           the same as CSV (RFC 4180), safe to open in a spreadsheet: what it would take for a formula gets an\n"
     "                  apostrophe before it\n"
@@ -34,7 +35,7 @@ static const char help[] =
     "  signup-worker consent \"(202) 555-0117\"\n"
     "  signup-worker consent +12025550117 --csv > evidence.csv\n"
     "  signup-worker consent +12025550117 --list +18335550100 --from 2025-01-01 --json\n\n"
-    "exit codes: 0 printed, 64 usage, 66 the ledger has no such event, 69 PostgreSQL is away (what was printed is not\n"
+    "exit codes: 0 printed, 64 usage, 66 the ledger has no such event or a file is missing, 69 PostgreSQL is away (what was printed is not\n"
     "            all), 74 the output cannot be written, 77 it refuses the user, 78 configuration\n";
 
 struct consent {
@@ -108,8 +109,10 @@ static int usage(const char *what, const char *value)
 
 static int numbers_read(struct consent *job, const char *phone, const char *country)
 {
-    if (!phone_to_e164(slice_from_str(phone), country, job->phone))
-        return usage("not a phone number: ", phone);
+    if (!phone_to_e164(slice_from_str(phone), country, job->phone)) {
+        phone_operand_complain("consent", "not a phone number", phone);
+        return EX_USAGE;
+    }
     for (size_t i = 0; i < job->filter.list_count; i++) {
         if (!phone_to_e164(slice_from_str(job->lists[i]), country, job->e164[i]))
             return usage("--list is not a phone number: ", job->lists[i]);
@@ -191,9 +194,11 @@ static int conclude(struct consent *job, struct consent_writer *writer)
         return EX_IOERR;
     }
     if (!writer->tally.events)
-        fprintf(stderr, "signup-worker consent: the ledger holds no event of %s%s\n", job->phone,
-                job->filter.list_count || job->filter.has_from || job->filter.has_to ? " that is selected"
-                                                                                     : "");
+        phone_operand_complain("consent",
+                               job->filter.list_count || job->filter.has_from || job->filter.has_to
+                                   ? "the ledger holds no event that is selected of"
+                                   : "the ledger holds no event of",
+                               job->phone);
     if (job->format == CONSENT_TABLE && writer->tally.events) {
         notes_print(job, stdout);
         if (writer->cuts)
@@ -251,11 +256,14 @@ int command_consent(int argc, char **argv)
         return usage("--json and --csv exclude each other", "");
     if (job.filter.has_from && job.filter.has_to && job.filter.from.us >= job.filter.to.us)
         return usage("--from is not before --to", "");
+    char phone[PHONE_OPERAND_BYTES];
+    if (!phone_operand_take("consent", argv[operand], phone))
+        return EX_NOINPUT;
     struct config *config;
     code = config_open(&job.common, CONFIG_NEEDS_POSTGRES, &config);
     if (code)
         return code;
-    code = numbers_read(&job, argv[operand], config->defaults.country);
+    code = numbers_read(&job, phone, config->defaults.country);
     if (code == 0)
         code = run(&job, config);
     config_free(config);

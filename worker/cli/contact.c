@@ -1,5 +1,6 @@
 /* signup-worker contact: what the API knows about one contact, for people. */
 #include "command.h"
+#include "phone_operand.h"
 #include "service.h"
 
 #include "signup/base/arena.h"
@@ -23,8 +24,8 @@ static const char help[] =
     "usage: signup-worker contact PHONE [--json] [--config FILE]\n\n"
     "Shows what the API knows about one contact: the phone, and every list that it is on, with its state\n"
     "(active, or unsubscribed), signup date, custom fields, messages sent and clicks. The phone may be\n"
-    "spelled in any usual way; one without a country code is one of defaults.country. Reading changes\n"
-    "nothing and costs nothing.\n"
+    "spelled in any usual way; one without a country code is one of defaults.country; \"-\" is a line of\n"
+    "standard input. Reading changes nothing and costs nothing.\n"
     "  --json   the API's fields as one JSON object\n\n"
     "examples:\n"
     "  signup-worker contact '(415) 555-1234' --config /etc/signup-worker.yaml\n"
@@ -246,7 +247,7 @@ static int show(struct contact_job *job, const struct config *config, const char
 {
     char phone[PHONE_E164_BYTES];
     if (!phone_to_e164(slice_from_str(spelled), config->defaults.country, phone)) {
-        fprintf(stderr, "signup-worker contact: \"%s\" is not a phone number\n", spelled);
+        phone_operand_complain("contact", "not a phone number", spelled);
         return EX_DATAERR;
     }
     if (uv_loop_init(&job->loop))
@@ -280,10 +281,13 @@ int command_contact(int argc, char **argv)
     int code = options_parse(argc, argv, help, 1, own, 1, &job, &common, &operand);
     if (code >= 0)
         return code;
+    char phone[PHONE_OPERAND_BYTES];
+    if (!phone_operand_take("contact", argv[operand], phone))
+        return EX_NOINPUT;
     code = config_open(&common, CONFIG_NEEDS_API, &config);
     if (code)
         return code;
-    code = show(&job, config, argv[operand]);
+    code = show(&job, config, phone);
     config_free(config);
     return code;
 }

@@ -1,5 +1,6 @@
 /* signup-worker forget: erases one person from the ledger, but for the proof that it was done. */
 #include "command.h"
+#include "phone_operand.h"
 #include "service.h"
 
 #include "signup/event/phone.h"
@@ -17,10 +18,11 @@
 
 static const char help[] =
     "usage: signup-worker forget PHONE [--yes] [--dry-run] [options] [--config FILE]\n\n"
-    "Erases one person from the ledger. The rows of their events are emptied, not deleted, so that reading the topic again\n"
-    "does not sign them up again; their warnings, attempts and validation are deleted; a proof is left in signup.erasure:\n"
-    "who, when, why, and a salted hash of the phone. It says what it will erase, asks, does it in one transaction while the\n"
-    "workers go on, and says what remains elsewhere. Once more, it says that it was done.\n\n"
+    "Erases one person from the ledger. PHONE in any spelling; national ones are of defaults.country; \"-\" is a line of\n"
+    "standard input. The rows of their events are emptied, not deleted, so that reading the topic again does not sign them\n"
+    "up again; their warnings, attempts and validation are deleted; a proof is left in signup.erasure: who, when, why, and a\n"
+    "salted hash of the phone. It says what it will erase, asks, does it in one transaction while the workers go on, and\n"
+    "says what remains elsewhere. Once more, it says that it was done.\n\n"
     "While one of their events is in flight nothing is erased: run it again a moment later. An event that is parked, and\n"
     "that nobody works on, is erased, too: it will not be sent.\n\n"
     "  --yes           do not ask; needed where there is no terminal\n"
@@ -32,9 +34,10 @@ static const char help[] =
     "examples:\n"
     "  signup-worker forget \"(202) 555-0117\" --dry-run\n"
     "  signup-worker forget +12025550117 --who dpo@example.com --reason \"request of 2025-03-15\" --yes\n\n"
-    "exit codes: 0 erased, now or before, or the ledger holds nothing of the phone; 64 usage; 69 PostgreSQL is away (run it\n"
-    "            again: it says whether it was done); 75 nothing was erased: something is in flight, or the answer was no;\n"
-    "            77 PostgreSQL refuses the user (it must be allowed to DELETE); 78 configuration\n";
+    "exit codes: 0 erased, now or before, or the ledger holds nothing of the phone; 64 usage; 66 a file is missing;\n"
+    "            69 PostgreSQL is away (run it again: it says whether it was done); 75 nothing was erased: something is in\n"
+    "            flight, or the answer was no; 77 PostgreSQL refuses the user (it must be allowed to DELETE);\n"
+    "            78 configuration\n";
 
 struct forget {
     struct common_options common;
@@ -108,8 +111,10 @@ static void who_fill(struct forget *job)
 /* The proof must not hold what it is the erasure of. */
 static int order_read(struct forget *job, const char *phone, const char *country)
 {
-    if (!phone_to_e164(slice_from_str(phone), country, job->phone))
-        return usage("not a phone number: ", phone);
+    if (!phone_to_e164(slice_from_str(phone), country, job->phone)) {
+        phone_operand_complain("forget", "not a phone number", phone);
+        return EX_USAGE;
+    }
     job->order.phone_number = job->phone;
     who_fill(job);
     if (ledger_holds_phone(job->order.who, job->phone))
@@ -297,12 +302,15 @@ int command_forget(int argc, char **argv)
         return code;
     if (!job.yes && !job.dry_run && isatty(STDIN_FILENO) != 1)
         return usage("there is no terminal to ask on: say --yes, or --dry-run", "");
+    char phone[PHONE_OPERAND_BYTES];
+    if (!phone_operand_take("forget", argv[operand], phone))
+        return EX_NOINPUT;
     struct config *config;
     code = config_open(&job.common, CONFIG_NEEDS_POSTGRES, &config);
     if (code)
         return code;
     const struct ledger_config ledger_config = ledger_config_from(config);
-    code = order_read(&job, argv[operand], config->defaults.country);
+    code = order_read(&job, phone, config->defaults.country);
     if (code == 0) {
         enum ledger_verdict verdict = ledger_people_open(&ledger_config, &job.ledger, job.error);
         code = verdict == LEDGER_VERDICT_WELL ? run(&job, config) : complain(&job, verdict);

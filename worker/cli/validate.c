@@ -1,9 +1,11 @@
 /* signup-worker validate: what kind of phones these are, for people. */
 #include "command.h"
+#include "phone_operand.h"
 #include "validate_run.h"
 
 #include "signup/base/buf.h"
 #include "signup/base/clock.h"
+#include "signup/base/log.h"
 #include "signup/ops/term.h"
 
 #include <errno.h>
@@ -177,6 +179,8 @@ static int inputs_take(struct validate_job *job, char **operands, int count)
     int code = 0;
     for (int i = 0; i < count && !code; i++)
         code = strcmp(operands[i], "-") == 0 ? inputs_read(job) : input_add(job, operands[i]);
+    for (int i = 0; i < count; i++)
+        phone_operand_hide(operands[i]);
     return code;
 }
 
@@ -398,10 +402,13 @@ static void complain(const struct validate_job *job)
     (void)fflush(stdout);
     if (job->stop.exit_code)
         fprintf(stderr, "signup-worker validate: %s\n", job->stop.text);
-    for (size_t i = 0; i < job->count && !job->stop.exit_code; i++)
+    for (size_t i = 0; i < job->count && !job->stop.exit_code; i++) {
+        char masked[PHONE_MASK_BYTES];
+        phone_mask(slice_from_str(job->items[i].phone), masked);
         if (job->items[i].state == VALIDATE_FAILED)
-            fprintf(stderr, "signup-worker validate: %s: %s\n", job->items[i].phone,
+            fprintf(stderr, "signup-worker validate: %s: %s\n", masked,
                     job->items[i].why ? job->items[i].why : "out of memory");
+    }
 }
 
 static int exit_code_of(const struct validate_job *job, const struct validate_sums *sums)
