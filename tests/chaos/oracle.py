@@ -17,6 +17,7 @@ class Verdict:
     extra_calls: int = 0       # calls after the first that took effect, beyond those that the API's own faults asked for
     of_unknown_fate: int = 0   # rows that were resent guarded
     second_letters: int = 0
+    second_outcomes: int = 0
     slowest_s: float = 0.0     # from Kafka to the final row
     slowest: str = ""          # which event that was
     slow_s: float = 0.0        # 99 of 100 were faster
@@ -26,6 +27,7 @@ class Verdict:
     order: list = dataclasses.field(default_factory=list)
     overlaps: list = dataclasses.field(default_factory=list)
     letters: list = dataclasses.field(default_factory=list)
+    outcomes: list = dataclasses.field(default_factory=list)
 
     def complaints(self):
         return {name: found[:3] for name, found in dataclasses.asdict(self).items() if isinstance(found, list) and found}
@@ -36,8 +38,8 @@ class Verdict:
 
 
 def wait_drained(ledger, topics, timeout=120, events=None, hurry=False):
-    """Until every row is final, every letter is published and marked, and every offset is committed. `hurry`: the leases of
-    letters that a dead worker left behind are taken as over, rather than waited for."""
+    """Until every row is final, every letter and outcome is published and marked, and every offset is committed. `hurry`: the
+    leases of letters and outcomes that a dead worker left behind are taken as over, rather than waited for."""
     def final():
         states = ledger.states()
         return set(states) <= {"accepted", "dead"} and (events is None or sum(states.values()) >= events)
@@ -46,8 +48,10 @@ def wait_drained(ledger, topics, timeout=120, events=None, hurry=False):
     wait_until(final, timeout, lambda: f"only final rows, but {ledger.states()}", interval=0.2)
     if hurry:
         ledger.query("UPDATE {schema}.event SET lease_until = now() WHERE state = 'dead' AND dead_letter_published_at IS NULL")
+        ledger.query("UPDATE {schema}.outcome SET lease_until = now() WHERE token IS NOT NULL")
     wait_until(lambda: not ledger.query("SELECT 1 FROM {schema}.event WHERE state = 'dead' AND "
                                         "dead_letter_published_at IS NULL LIMIT 1"), 90, "all letters marked", interval=0.2)
+    wait_until(lambda: not ledger.query("SELECT 1 FROM {schema}.outcome LIMIT 1"), 90, "all outcomes told", interval=0.2)
 
 
 def _judge_rows(produced, ledger, verdict):
@@ -89,6 +93,8 @@ def _judge_calls(produced, sim, verdict):
         verdict.calls += 1
         fields = json.loads(line["body"]).get("custom_fields", {})
         name, seq = fields.get(TEXT_FIELD), fields.get(SEQ_FIELD)
+        if name in produced and produced[name].kind == "barred":
+            verdict.wrong.append((name, "called for"))
         if name in effects:
             repeats += 1
         if line["applied"]:
@@ -114,10 +120,24 @@ def _judge_letters(topic, ledger, verdict):
     verdict.second_letters = len(names) - len(set(names))
 
 
-def judge(produced, sim, ledger, topics):
-    """After wait_drained(). `produced` is {event id: stream.Produced}; the simulator must keep bodies."""
+def _judge_outcomes(topic, ledger, verdict):
+    """Each final row was told, and as what it is; nothing else was."""
+    states = {row["event_id"]: row["state"] for row in ledger.query("SELECT event_id, state FROM {schema}.event")}
+    told = [json.loads(record.value) for record in topic.consume()]
+    names = {outcome["event_id"] for outcome in told}
+    verdict.outcomes = [(name, "never told") for name in set(states) - names]
+    verdict.outcomes += [(one["event_id"], "told as", one["state"]) for one in told
+                         if states.get(one["event_id"]) != one["state"]]
+    verdict.second_outcomes = len(told) - len(names)
+
+
+def judge(produced, sim, ledger, topics, outcomes=None):
+    """After wait_drained(). `produced` is {event id: stream.Produced}; the simulator must keep bodies. `outcomes`: the topic
+    of them, if there is one."""
     verdict = Verdict()
     _judge_rows(produced, ledger, verdict)
     _judge_calls(produced, sim, verdict)
     _judge_letters(topics.dead_letter, ledger, verdict)
+    if outcomes:
+        _judge_outcomes(outcomes, ledger, verdict)
     return verdict

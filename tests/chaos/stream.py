@@ -13,7 +13,9 @@ Produced.__doc__ = """One event: `contact` is its phone, None where it has none;
 contact that comes once; `at` the wall clock's seconds when it was handed to Kafka."""
 
 # What becomes of a kind in the end: the code of its death, None where it is accepted.
-FATES = {"again": None, "single": None, "validated": None, "bad": "invalid_phone", "refused": "not_sendable"}
+FATES = {"again": None, "single": None, "validated": None, "gated": None, "bad": "invalid_phone", "refused": "not_sendable",
+         "barred": "validation_refused"}
+GATED = {"name": "gated", "when": {"ad_network_source": "gated"}, "validation": "gate"}  # the route of "gated" and "barred"
 CONTACTS_OF_THEIR_OWN = 500000  # the numbers of contacts that come once; returning ones are below
 TEXT_FIELD, SEQ_FIELD = "chaos_id", "seq"
 
@@ -23,16 +25,17 @@ def phone_of(number):
     return f"+1312{2000000 + number // 9000 * 10000 + number % 9000:07d}"
 
 
-def refused_phone(number):
-    """A number that the API refuses when it is to be validated (contacts-sim --help)."""
+def special_phone(number, digits):
+    """One of the numbers that the simulator's lookups treat in a special way (contacts-sim --help)."""
     number -= CONTACTS_OF_THEIR_OWN
-    return f"+1{213 + number // 700:03d}{200 + number % 700:03d}9007"
+    return f"+1{213 + number // 700:03d}{200 + number % 700:03d}{digits}"
 
 
 class Mix:
     """Makes events by the dice: half of them contacts that return, numbered; contacts that come once and ask to be
     enrolled whatever was before, so that a resend that is not guarded shows; some that are validated; some that are bad
-    by our rules, and some that the API refuses."""
+    by our rules, and some that the API refuses. Only where asked for: some whose phone is looked up before, and some that
+    are not called for after that."""
 
     def __init__(self, dice, returning=400, shares=None):
         self.dice, self.returning = dice, returning
@@ -53,10 +56,12 @@ class Mix:
             number, seq, fields = self.singles, None, {}
             self.singles += 1
             name = f"{kind}-{number}"
-        contact = {"bad": None, "refused": refused_phone(number)}.get(kind, phone_of(number))
+        contact = {"bad": None, "refused": special_phone(number, 9007), "barred": special_phone(number, 9001)}.get(
+            kind, phone_of(number))
         made = event(number, event_id=name, phone_number=contact or "12", custom_fields={TEXT_FIELD: name, **fields},
                      skip_journey_if_exists=False if kind == "single" else None,
-                     use_validation=True if kind in ("validated", "refused") else None)
+                     use_validation=True if kind in ("validated", "refused") else None,
+                     ad_network_source="gated" if kind in ("gated", "barred") else None)
         return made, Produced(name, kind, contact, seq, 0.0)
 
 

@@ -6,13 +6,14 @@ import pytest
 
 import results
 from oracle import judge
-from stream import SEQ_FIELD, TEXT_FIELD, Produced
+from stream import FATES, SEQ_FIELD, TEXT_FIELD, Produced
 from watch import Watcher
 
 LIST = "+18335550100"
 PRODUCED = {one.event_id: one for one in (
     Produced("again-1-0", "again", "+13122000001", 0, 100.0), Produced("again-1-1", "again", "+13122000001", 1, 100.0),
-    Produced("single-2", "single", "+13122000002", None, 100.0), Produced("bad-3", "bad", None, None, 100.0))}
+    Produced("single-2", "single", "+13122000002", None, 100.0), Produced("bad-3", "bad", None, None, 100.0),
+    Produced("barred-4", "barred", "+12132009001", None, 100.0))}
 
 
 def call(seq, name, phone, number=None, **changes):
@@ -25,12 +26,13 @@ class Evidence:
     """All is well in it; each test spoils one thing."""
 
     def __init__(self):
-        self.rows = {name: {"event_id": name, "state": "dead" if one.kind == "bad" else "accepted", "maybe_sent": False,
-                            "code": "invalid_phone" if one.kind == "bad" else None, "finished": 101.5}
+        self.rows = {name: {"event_id": name, "state": "accepted" if FATES[one.kind] is None else "dead", "maybe_sent": False,
+                            "code": FATES[one.kind], "finished": 101.5}
                      for name, one in PRODUCED.items()}
         self.lines = [call(1, "again-1-0", "+13122000001", 0), call(2, "again-1-1", "+13122000001", 1, enrolled=0),
                       call(3, "single-2", "+13122000002")]
-        self.letters = ["bad-3"]
+        self.letters = ["bad-3", "barred-4"]
+        self.outcomes = [(name, row["state"]) for name, row in self.rows.items()]
 
     def judge(self):
         def query(sql, parameters=None):
@@ -38,15 +40,17 @@ class Evidence:
             return [row for row in rows if row["state"] == "dead"] if "state = 'dead'" in sql else rows
         topic = types.SimpleNamespace(consume=lambda: [
             types.SimpleNamespace(headers=[("signup.event_id", name.encode())]) for name in self.letters])
+        outcomes = types.SimpleNamespace(consume=lambda: [
+            types.SimpleNamespace(value=json.dumps({"event_id": name, "state": state})) for name, state in self.outcomes])
         return judge(PRODUCED, types.SimpleNamespace(book=lambda: self.lines), types.SimpleNamespace(query=query),
-                     types.SimpleNamespace(dead_letter=topic))
+                     types.SimpleNamespace(dead_letter=topic), outcomes)
 
 
 def test_nothing_wrong():
     """Sound evidence passes."""
     verdict = Evidence().judge()
     verdict.check()
-    assert (verdict.events, verdict.accepted, verdict.dead, verdict.calls, verdict.extra_calls) == (4, 3, 1, 3, 0)
+    assert (verdict.events, verdict.accepted, verdict.dead, verdict.calls, verdict.extra_calls) == (5, 3, 2, 3, 0)
     assert verdict.slowest_s == pytest.approx(1.5)
 
 
@@ -94,10 +98,23 @@ def spoil_foreign_letter(evidence):
     evidence.letters.append("single-2")
 
 
+def spoil_gate(evidence):
+    evidence.lines.append(call(4, "barred-4", "+12132009001"))
+
+
+def spoil_outcome(evidence):
+    evidence.outcomes.pop()
+
+
+def spoil_told_state(evidence):
+    evidence.outcomes[0] = (evidence.outcomes[0][0], "dead")
+
+
 @pytest.mark.parametrize("spoil,name", [
     (spoil_row, "lost"), (spoil_parked, "lost"), (spoil_effect, "lost"), (spoil_state, "wrong"), (spoil_code, "wrong"),
     (spoil_stranger, "wrong"), (spoil_enrolment, "twice"), (spoil_order, "order"), (spoil_overlap, "overlaps"),
-    (spoil_letter, "letters"), (spoil_foreign_letter, "letters")], ids=lambda one: getattr(one, "__name__", one))
+    (spoil_letter, "letters"), (spoil_foreign_letter, "letters"), (spoil_gate, "wrong"),
+    (spoil_outcome, "outcomes"), (spoil_told_state, "outcomes")], ids=lambda one: getattr(one, "__name__", one))
 def test_complaint(spoil, name):
     """Each spoiled piece of evidence is complained of."""
     evidence = Evidence()

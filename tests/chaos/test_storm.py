@@ -9,27 +9,29 @@ from fleet import Fleet, crash_points
 from oracle import judge, wait_drained
 from results import figure, row
 from signup_harness import wait_until
-from stream import Mix, Stream
+from stream import GATED, Mix, Stream
 from telling import Progress, summarize
 from watch import Watcher
 from weather import weather_over
 
+SHARES = {"again": 46, "single": 30, "gated": 10, "validated": 6, "bad": 3, "refused": 3, "barred": 2}
 CONCURRENCY = 24  # contacts_api.max_in_flight of each worker
 STAGES_IN_COMPANY = ("in_revoke", "in_assign", "in_drain")  # met where workers come and go, not with a fixed seat each
 ROWS = {  # of faults.md, and the stages that answer for them
     1: ("kill -9 after fetch, before dispatch", ["after_fetch"]),
     2: ("kill -9 after durable intent, before send", ["after_claim_sent", "after_claim"]),
     3: ("kill -9 after send, before response", ["after_call_sent"]),
-    4: ("kill -9 after response, before the record", ["after_call_answer"]),
+    4: ("kill -9 after response, before the record", ["after_call_answer", "after_lookup_answer"]),
     5: ("kill -9 between COMMIT sent and answer", ["after_record_sent"]),
-    6: ("kill -9 between dead row, letter and mark", ["before_publish", "after_publish", "after_mark"]),
+    6: ("kill -9 between dead row, letter and mark; the same of outcomes",
+        ["before_publish", "after_publish", "after_mark", "after_outcome_publish", "after_outcome_mark"]),
     7: ("kill -9 after the row, before and after the offset commit", ["after_record", "before_commit", "after_commit"]),
     8: ("kill -9 during a rebalance", ["in_assign", "in_revoke"]),
     9: ("kill -9 during the drain of a shutdown", ["in_drain"]),
 }
 
 
-def settings(sim, static):
+def settings(sim, outcomes, static):
     """Short times, so that whatever waits comes round within the run."""
     return {
         "contacts_api": {"base_url": sim.base_url(), "validation_url": sim.validation_url(), "max_in_flight": CONCURRENCY,
@@ -37,16 +39,17 @@ def settings(sim, static):
         "retry": {"inline_attempts": 2, "inline_base": "50ms", "inline_cap": "1s", "park_base": "500ms", "park_cap": "2s",
                   "billing_step": "1500ms", "max_age": "1h", "max_attempts": 10000},
         "limits": {"lease": "3s", "shutdown": "5s"},
+        "routes": [GATED],
         # A fixed seat keeps its partitions over a restart; without one the group waits for the dead member's session.
-        "kafka": {"commit_interval": "200ms", "properties": {
+        "kafka": {"commit_interval": "200ms", "outcomes_topic": outcomes.name, "properties": {
             "session.timeout.ms": 4000 if static else 1500, "heartbeat.interval.ms": 300}},
     }
 
 
-def make_workers(workers, sim, count, static):
+def make_workers(workers, sim, outcomes, count, static):
     made = []
     for number in range(1, count + 1):
-        options = settings(sim, static)
+        options = settings(sim, outcomes, static)
         if static:
             options["kafka"]["properties"]["group.instance.id"] = f"seat-{number}"
         made.append(workers(start=False, name=f"{'seat' if static else 'guest'}{number}", **options))
@@ -69,9 +72,9 @@ def storm(fleet, stream, weather, progress, deadline_s):
 
 def run_storm(parts, seed, stages, per_stage, random_kills, rate, deadline_s, hurry):
     """Two parts: with fixed seats, where a restart takes no rebalance, and in company, where each death is one."""
-    topics, ledger, workers, sim, title = parts
+    topics, ledger, workers, sim, outcomes, title = parts
     dice = random.Random(seed)
-    stream = Stream(topics.source, Mix(dice), rate).start()
+    stream = Stream(topics.source, Mix(dice, shares=SHARES), rate).start()
     wait_until(lambda: stream.count > rate, 30, "a flow of events")
     kills, progress, fleets = {}, Progress(title), []
     began = time.monotonic()
@@ -79,7 +82,7 @@ def run_storm(parts, seed, stages, per_stage, random_kills, rate, deadline_s, hu
         for static in (True, False):
             mine = [name for name in stages if (name not in STAGES_IN_COMPANY) == static]
             share = random_kills * 3 // 4 if static else random_kills - random_kills * 3 // 4
-            fleet = Fleet(dice, make_workers(workers, sim, 4, static),
+            fleet = Fleet(dice, make_workers(workers, sim, outcomes, 4, static),
                           [name for name in mine for _ in range(per_stage)], share,
                           shake_every=None if static else (0.7, 2.5))
             fleets.append(fleet)
@@ -93,7 +96,7 @@ def run_storm(parts, seed, stages, per_stage, random_kills, rate, deadline_s, hu
         took = time.monotonic() - began
         stream.stop()
     wait_drained(ledger, topics, 120, stream.count, hurry)
-    verdict = judge(stream.produced, sim, ledger, topics)
+    verdict = judge(stream.produced, sim, ledger, topics, outcomes)
     progress.close()
     exits = [one for fleet in fleets for one in fleet.exits]
     return verdict, kills, took, weather.seen, exits
@@ -105,7 +108,7 @@ def tell(capsys, verdict, kills, took, moods, exits):
         print(f"\n    {total} kills in {took:.0f} s: {dict(sorted(kills.items()))}"
               f"\n    {verdict.events} events: {verdict.accepted} accepted, {verdict.dead} dead; {verdict.calls} calls, "
               f"{verdict.extra_calls} too many ({verdict.extra_calls / max(1, total):.2f} a kill), {verdict.of_unknown_fate} of "
-              f"unknown fate resolved, {verdict.second_letters} second letters, events took at most {verdict.slow_s:.1f} s (99 of 100), "
+              f"unknown fate resolved, {verdict.second_letters} second letters, {verdict.second_outcomes} second outcomes, events took at most {verdict.slow_s:.1f} s (99 of 100), "
               f"{verdict.slowest_s:.1f} s ({verdict.slowest})"
               f"\n    moods of the API: {moods}; other exits: {exits[:5]}", end="")
 
@@ -120,7 +123,7 @@ def test_storm(topics, ledger, workers, book_sim, broker, seed, length, capsys):
         per_stage = max(1, length.kills * 2 // 3 // len(stages))
         random_kills = max(0, length.kills - per_stage * len(stages))
     verdict, kills, took, moods, exits = run_storm(
-        (topics, ledger, workers, book_sim, "storm"), seed, stages, per_stage, random_kills, 80,
+        (topics, ledger, workers, book_sim, broker.create_topic(f"{topics.source.name}.outcomes", 3), "storm"), seed, stages, per_stage, random_kills, 80,
         2400 if length.long else 240,
         hurry=not length.long)
     tell(capsys, verdict, kills, took, moods, exits)

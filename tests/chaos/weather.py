@@ -17,8 +17,8 @@ class Weather:
         self.clear()
 
     def _rain(self):
-        def rule(probability, action):
-            return {"op": "upsert", "probability": probability, "action": action}
+        def rule(probability, action, op="upsert"):
+            return {"op": op, "probability": probability, "action": action}
         return [
             rule(0.02,
                  {"kind": "answer", "status": 503, "code": "provider_error", "apply": False, "headers": self.RETRY_LATER}),
@@ -27,6 +27,8 @@ class Weather:
             rule(0.01, {"kind": "answer", "status": 500, "code": "internal_error", "apply": False}),
             rule(0.005, {"kind": "reset", "at": "after_request", "apply": True}),
             rule(0.001, {"kind": "hang", "at": "after_request", "apply": True}),
+            rule(0.02, {"kind": "answer", "status": 503, "code": "provider_error", "apply": False}, "validate"),
+            rule(0.01, {"kind": "reset", "at": "after_request", "apply": True}, "validate"),
         ]
 
     def clear(self):

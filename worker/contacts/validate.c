@@ -2,6 +2,8 @@
  * transfer rules are those of an upsert: a hidden repetition could be paid for twice. */
 #include "room.h"
 
+#include "signup/base/crash.h"
+
 static void validate_done(struct http_request *request, const struct http_result *result)
 {
     struct task *task = request->owner;
@@ -16,6 +18,7 @@ static void validate_done(struct http_request *request, const struct http_result
         outcome_of_failure(result, result->maybe_sent, &call->outcome);
     }
     call->outcome.duration_us = result->duration_us;
+    CRASH_POINT_IF(AFTER_LOOKUP_ANSWER, result->failure == HTTP_FAILURE_NONE);
     task_give(task);
     call->done(call);
 }

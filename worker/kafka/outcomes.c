@@ -3,6 +3,8 @@
 
 #include "producer.h"
 
+#include "signup/base/crash.h"
+
 /* A struct kafka_outcomes is a struct producer under the name that other rooms know. */
 static struct producer *producer_of(void *outcomes)
 {
@@ -26,6 +28,11 @@ static bool *published(void *item)
     return &((struct outcome_letter *)item)->published;
 }
 
+static void on_acknowledged(void)
+{
+    CRASH_POINT(AFTER_OUTCOME_PUBLISH);
+}
+
 static void done(void *op)
 {
     ((struct outcome_publish_op *)op)->done(op);
@@ -35,6 +42,7 @@ static const struct producer_kind KIND = {
     .forms = 1,
     .produce = produce,
     .published = published,
+    .on_acknowledged = on_acknowledged,
     .done = done,
     .words =
         {

@@ -4,6 +4,7 @@
 #include "original.h"
 #include "result.h"
 
+#include "signup/base/crash.h"
 #include "signup/base/log.h"
 
 enum { OUTCOME_NUMBER, OUTCOME_EVENT_ID, OUTCOME_BODY, OUTCOME_MORE };
@@ -91,6 +92,7 @@ static void mark_decode(struct piece *piece, const PGresult *result)
 static void mark_complete(struct job *job, enum ledger_result result)
 {
     struct outcome_mark_op *op = job->op;
+    CRASH_POINT_IF(AFTER_OUTCOME_MARK, result == LEDGER_OK);
     op->done(op, result);
 }
 

@@ -14,6 +14,7 @@
     X(AFTER_CLAIM, "after_claim", "claims are durable, no call has been made")                                         \
     X(AFTER_CALL_SENT, "after_call_sent", "a request has left, there is no answer yet")                                \
     X(AFTER_CALL_ANSWER, "after_call_answer", "the API has answered, nothing of it is recorded")                       \
+    X(AFTER_LOOKUP_ANSWER, "after_lookup_answer", "a phone was looked up and paid for, nothing of it is recorded")     \
     X(AFTER_RECORD_SENT, "after_record_sent", "a record is on its way to the ledger")                                  \
     X(AFTER_RECORD, "after_record", "rows are durable, their offsets are not committed")                               \
     X(AFTER_PARK, "after_park", "an event is parked, its offset is not committed")                                     \
@@ -22,6 +23,8 @@
     X(BEFORE_PUBLISH, "before_publish", "rows are dead, their letters are about to be published")                      \
     X(AFTER_PUBLISH, "after_publish", "the broker has a letter, the ledger does not know")                             \
     X(AFTER_MARK, "after_mark", "letters are marked as published")                                                     \
+    X(AFTER_OUTCOME_PUBLISH, "after_outcome_publish", "the broker has an outcome, the ledger does not know")           \
+    X(AFTER_OUTCOME_MARK, "after_outcome_mark", "outcomes are taken out of the ledger, they are published")            \
     X(BEFORE_COMMIT, "before_commit", "offsets are about to be committed")                                             \
     X(AFTER_COMMIT, "after_commit", "offsets are committed")                                                           \
     X(IN_ASSIGN, "in_assign", "the group has given partitions, their positions are known")                             \
