@@ -326,6 +326,8 @@ static void handle_topic_error(struct kafka_source *source, rd_kafka_resp_err_t 
         snprintf(named, sizeof named, ": %.249s:", topic);
         if (!strstr(text, named))
             continue;
+        if (!refused)
+            table_topic_gone(&source->table, topic);
         snprintf(why, sizeof why, refused ? "may not read topic %.200s" : "topic %.200s does not exist yet",
                  topic);
         if (strcmp(why, source->waiting_for) == 0)

@@ -5,7 +5,11 @@
  * commit for a partition that was lost may move another member's offset back. So every element is checked
  * against its epoch, and nothing is sent while the library says that the assignment is lost. Nor is anything
  * sent while the library still owes the answer to an earlier request: it repeats requests by itself, and an
- * old one could land after a new one. */
+ * old one could land after a new one.
+ *
+ * Nor is anything committed of a topic that has gone missing: when it is made anew such an offset would stand in its
+ * next life, and the records before it would never be read. One that the library was repeating at that moment may
+ * have landed there all the same; its partition then begins at the first record (resolve_one()). */
 #include "consumer.h"
 
 #include "signup/base/crash.h"
@@ -110,6 +114,8 @@ static bool send_list(struct kafka_source *source, rd_kafka_topic_partition_list
     rd_kafka_resp_err_t err = rd_kafka_commit_queue(source->rk, list, commits->queue, NULL, NULL);
     commits->owed = !err;
     commits->owed_op = !err && for_op;
+    for (int i = 0; !err && i < list->cnt; i++)
+        table_slot(&source->table, list->elems[i].topic, list->elems[i].partition)->asked = true;
     return !err;
 }
 
@@ -120,17 +126,21 @@ static void send_op(struct kafka_source *source)
     commits->op_sent = true;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)commits->op->count + 1);
     bool lost = rd_kafka_assignment_lost(source->rk) || source->fatal;
+    bool gone = false;
     for (size_t i = 0; !lost && i < commits->op->count; i++) {
         const struct commit_item *item = &commits->op->items[i];
         struct slot *slot = table_current(&source->table, &item->partition);
         if (!slot)
             continue;
         slot->first_commit = false; /* the pipeline is further: ours must not come after it */
+        gone = gone || slot->gone;
+        if (slot->gone)
+            continue;
         rd_kafka_topic_partition_list_add(list, slot->topic->name, slot->partition)->offset = item->offset;
     }
     CRASH_POINT_IF(BEFORE_COMMIT, list->cnt > 0);
     if (list->cnt == 0)
-        decide(source, COMMIT_LOST);
+        decide(source, gone ? COMMIT_DONE : COMMIT_LOST); /* there is nothing left to tell the group */
     else if (!send_list(source, list, true))
         decide(source, COMMIT_RETRY);
     rd_kafka_topic_partition_list_destroy(list);
@@ -161,7 +171,7 @@ static void send_first_positions(struct kafka_source *source)
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
     for (size_t i = 0; i < source->table.slot_count; i++) {
         const struct slot *slot = source->table.slots[i];
-        if (slot->state == SLOT_ACTIVE && slot->first_commit)
+        if (slot->state == SLOT_ACTIVE && slot->first_commit && !slot->gone)
             rd_kafka_topic_partition_list_add(list, slot->topic->name, slot->partition)->offset = slot->start;
     }
     if (list->cnt)
@@ -181,12 +191,27 @@ static void first_positions_answered(struct kafka_source *source, rd_kafka_event
     }
 }
 
+/* What was refused has not landed anywhere. */
+static void forget_asked(struct kafka_source *source, rd_kafka_event_t *event)
+{
+    const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
+    for (int i = 0; list && i < list->cnt; i++) {
+        struct slot *slot = table_find(&source->table, list->elems[i].topic, list->elems[i].partition);
+        if (slot && (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+                     list->elems[i].err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART))
+            slot->crossed = false;
+    }
+    for (size_t i = 0; i < source->table.slot_count; i++)
+        source->table.slots[i]->asked = false;
+}
+
 static void answered(struct kafka_source *source, rd_kafka_event_t *event)
 {
     struct commits *commits = &source->commits;
     assert(commits->owed); /* one at a time: this is the answer to the one that was sent */
     bool for_op = commits->owed_op;
     commits->owed = commits->owed_op = false;
+    forget_asked(source, event);
     rd_kafka_resp_err_t err;
     enum commit_result result = result_of_event(event, &err);
     if (result != COMMIT_DONE)

@@ -230,6 +230,7 @@ static void activate(struct slot *slot, int64_t start, bool chosen)
     slot->epoch = ++last_epoch;
     slot->start = slot->position = start;
     slot->first_commit = chosen;
+    slot->gone = slot->crossed = false;
     slot->want_paused = false;
     slot->told = false;
     slot->reset_tries = 0;
@@ -252,6 +253,7 @@ static void release(struct kafka_source *source, struct slot *slot)
 struct resolve_answer {
     int64_t offset; /* -1: not found out */
     bool chosen;    /* by kafka.start, not committed */
+    bool crossed;   /* what is committed may be of the topic's last life: begin at the first record */
     rd_kafka_resp_err_t err;
 };
 
@@ -279,7 +281,7 @@ static void resolve_one(const struct resolve_job *resolve, const rd_kafka_topic_
     answer->err = partition->err;
     if (partition->err)
         return;
-    if (partition->offset >= 0) {
+    if (partition->offset >= 0 && !answer->crossed) {
         answer->offset = partition->offset;
         return;
     }
@@ -294,7 +296,7 @@ static void resolve_one(const struct resolve_job *resolve, const rd_kafka_topic_
     if (answer->err)
         return;
     answer->chosen = true;
-    answer->offset = resolve->start == KAFKA_START_EARLIEST ? low : high;
+    answer->offset = resolve->start == KAFKA_START_EARLIEST || answer->crossed ? low : high;
 }
 
 static void resolve_run(struct aide_job *job)
@@ -325,8 +327,14 @@ static void tell_unresolved(struct slot *slot, rd_kafka_resp_err_t err)
 
 static void tell_start(const struct slot *slot, const struct resolve_answer *answer, enum kafka_start start)
 {
-    LOG_AT(answer->chosen ? LOG_INFO : LOG_DEBUG, "kafka",
-           !answer->chosen ? "partition assigned, goes on where the group stopped"
+    LOG_AT(answer->crossed  ? LOG_WARN
+           : answer->chosen ? LOG_INFO
+                            : LOG_DEBUG,
+           "kafka",
+           answer->crossed
+               ? "the topic went missing while offsets were committed, and is there again: the partition is read from "
+                 "its first record; what was processed before is settled without a call"
+           : !answer->chosen ? "partition assigned, goes on where the group stopped"
            : start == KAFKA_START_LATEST
                ? "partition assigned, the group is new: begins at the end (kafka.start: latest)"
                : "partition assigned, the group is new: begins at the first record",
@@ -418,8 +426,10 @@ void source_resolve(struct kafka_source *source)
     resolve->answers = table_alloc(waiting * sizeof *resolve->answers);
     for (size_t i = 0; i < source->table.slot_count; i++) {
         const struct slot *slot = source->table.slots[i];
-        if (slot->state == SLOT_RESOLVING)
-            rd_kafka_topic_partition_list_add(resolve->list, slot->topic->name, slot->partition);
+        if (slot->state != SLOT_RESOLVING)
+            continue;
+        resolve->answers[resolve->list->cnt].crossed = slot->crossed;
+        rd_kafka_topic_partition_list_add(resolve->list, slot->topic->name, slot->partition);
     }
     source->resolving = true;
     aide_submit(source->inquiry, &resolve->job);

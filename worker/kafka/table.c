@@ -80,6 +80,17 @@ struct slot *table_slot(struct table *table, const char *name, int32_t partition
     return slot;
 }
 
+void table_topic_gone(struct table *table, const char *topic)
+{
+    for (size_t i = 0; i < table->slot_count; i++) {
+        struct slot *slot = table->slots[i];
+        if (strcmp(slot->topic->name, topic) != 0)
+            continue;
+        slot->gone = slot->gone || slot->state != SLOT_FREE;
+        slot->crossed = slot->crossed || slot->asked;
+    }
+}
+
 struct slot *table_current(const struct table *table, const struct partition *partition)
 {
     for (const struct table_topic *topic = table->topics; topic; topic = topic->next) {

@@ -47,6 +47,9 @@ struct slot {
     int64_t start;           /* where this assignment began */
     int64_t position;        /* one past the last record taken from the library in this assignment */
     bool first_commit;       /* `start` was our choice and is not committed yet */
+    bool asked;              /* in the commit whose answer the library owes */
+    bool gone;               /* its topic went missing in this assignment: nothing of it is committed any more */
+    bool crossed;            /* a commit was under way then: the group's offset may be that of the topic's last life */
     bool want_paused;        /* by the pipeline */
     bool is_paused;          /* in the library; see above */
     bool told;               /* its trouble has been logged */
@@ -72,6 +75,8 @@ void table_fini(struct table *table);
 struct slot *table_find(const struct table *table, const char *topic, int32_t partition);
 /* Makes it if need be. Ends the process when memory has run out, as librdkafka itself does. */
 struct slot *table_slot(struct table *table, const char *topic, int32_t partition);
+/* The topic is not there (deleted, perhaps to be made anew): see `gone` and `crossed`. */
+void table_topic_gone(struct table *table, const char *topic);
 /* The slot of a partition as the pipeline knows it; NULL: unknown or of an earlier epoch. */
 struct slot *table_current(const struct table *table, const struct partition *partition);
 
