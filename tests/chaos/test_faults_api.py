@@ -228,14 +228,18 @@ def test_answers_that_nobody_asked_for(stage):
     """A second answer, or an idle 408, arrives on a kept connection: it is never taken for the answer to another event."""
     with stage.row(41, "late second answer, idle 408", "simulator") as found:
         stage.worker(retry=QUICK)
-        stage.sim.latency(LATENCY_MS)
+        stage.sim.latency(4 * LATENCY_MS)
         stage.sim.faults([{"op": "upsert", "probability": 0.3, "action": {"kind": "late_response", "late_ms": 2}},
                           {"op": "upsert", "probability": 0.4, "action": {"kind": "idle_408", "late_ms": 2}}])
         for _ in range(25):
-            # No more at a time than there are connections: each is idle when what nobody asked for comes. What comes while
-            # the next request is under way no client can tell from its answer.
+            # No more at a time than there are connections, all on their way before the first is answered, and the next only
+            # when all that nobody asked for has come: what comes while a request is under way no client can tell from its
+            # answer.
             stage.produce(IN_FLIGHT, first=len(stage.produced))
             stage.wait_accepted(len(stage.produced))
+            wait_until(lambda: len(stage.sim.book("unsolicited"))
+                       == sum(bool(line.get("fault")) for line in stage.sim.book("received", op="upsert")), 20,
+                       "what nobody asked for")
         stage.drained()
         rows = stage.ledger.rows()
         wrong = [one["event_id"] for one in rows if one["contact_id"] == "c999999999"]
