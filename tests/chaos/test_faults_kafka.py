@@ -363,7 +363,7 @@ def test_commit_errors(stage):
             if error in lost:
                 wait_until(lambda: worker.metric("signup_assigned_partitions") == 4, 20, "a new membership")
             else:
-                assert worker.is_ready(), error
+                wait_until(worker.is_ready, 20, f"a ready worker after {error}")
         stage.drained()
         assert len(stage.sim.book("received", op="upsert")) == len(stage.produced), "a call was repeated"
         stage.broker.control("errors OffsetCommit FENCED_INSTANCE_ID")
