@@ -550,7 +550,9 @@ def test_certificates(stage):
         stage.recovered(found, since, rate, 5, SHARED)
         stage.sim.latency(0)
         stage.drained()
-        assert {one["attempts"] for one in stage.ledger.rows()} <= {1, 2, 3}  # two before the breaker opened, on a busy machine
+        attempts = [one["attempts"] for one in stage.ledger.rows()]
+        # Only what was under way when the breaker opened can have failed twice before it did.
+        assert set(attempts) <= {1, 2, 3} and attempts.count(3) <= IN_FLIGHT
         found.note("0 requests sent meanwhile, 0 dead")
 
 
