@@ -8,8 +8,8 @@ import time
 from signup_harness import find_binary
 
 # Passings until the kill, drawn up to this: frequent stages are met later, so that not always the first batch is hit.
-PASSINGS = {"after_fetch": 150, "after_claim_sent": 12, "after_claim": 12, "after_call_sent": 40, "after_call_answer": 40,
-            "after_record_sent": 12, "after_record": 12, "in_drain": 4}
+PASSINGS = {"after_fetch": 150, "after_claim_sent": 12, "after_claim": 12, "before_call_sent": 40, "after_call_sent": 40,
+            "after_call_answer": 40, "after_record_sent": 12, "after_record": 12, "in_drain": 4}
 LIFE_S = 12.0  # how long the occasion of a stage is waited for
 # Told to leave: in order, before the handler was set up, and once more while leaving.
 IN_PEACE = (0, -signal.SIGTERM, 128 + signal.SIGTERM)

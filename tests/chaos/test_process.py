@@ -35,6 +35,12 @@ def cpu_s(worker):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def state_of(worker):
+    """The letter of /proc: T for one that is stopped."""
+    with open(f"/proc/{worker.process.pid}/stat", encoding="ascii") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
 # --- suspended and starved ---
 
 def test_zombie(scene):
@@ -60,6 +66,31 @@ def test_zombie(scene):
         verdict = scene.finish()
         found.note(f"{zombie.metric('signup_claims_refused_total'):.0f} of its records refused, {verdict.extra_calls} calls too many")
     summarize("zombie", scene.seed, 0, None, verdict, found.recovery_s)
+
+
+def test_suspended_before_sending(scene):
+    """A worker stands still just after it has decided on calls, beyond its leases, while another one finishes these events
+    and later ones of the same contacts: when it goes on, none of those calls leaves."""
+    zombie = scene.worker(environment={"SIGNUP_STOP_AT": "before_call_sent:40"})
+    other = scene.worker()
+    wait_shared([zombie, other], 4)
+    scene.flow(120, returning=40)
+    with row(11, "worker suspended between deciding on a call and sending it",
+             "SIGSTOP at the crash point before_call_sent, SIGCONT once all is finished that it had", scene.broker) as found:
+        wait_until(lambda: state_of(zombie) == "T", 30, "it stands still", interval=0.01)
+        held = [one["event_id"] for one in scene.ledger.query("SELECT event_id FROM {schema}.event WHERE state = 'claimed'")]
+        assert held
+        wait_until(lambda: len(owned(other)) == 4, 30, "the other one has all partitions", interval=0.05)
+        wait_until(lambda: not scene.ledger.query("SELECT 1 FROM {schema}.event WHERE event_id = ANY(%s) AND "
+                                                  "state IN ('claimed', 'parked')", (held,)), 60, "the held ones are finished")
+        scene.wait_flowing()
+        zombie.resume()
+        wait_shared([zombie, other], 4)
+        scene.wait_flowing()
+        lapsed = zombie.metric("signup_lapsed_total")
+        assert lapsed > 0
+        verdict = scene.finish()
+        found.note(f"{lapsed:.0f} calls given up before they left, {verdict.extra_calls} calls too many")
 
 
 @pytest.mark.long

@@ -22,8 +22,24 @@ struct sim_read {
     int contact; /* -3: nobody has such a phone and list */
     bool fails;
     bool ended;
+    bool lapsed;
     struct outcome outcome;
 };
+
+#define DEPARTS_LATE 100 /* of 10,000 calls */
+
+int64_t sim_api_departure(struct sim_life *life, mono_us_t answer_by, bool *lapsed)
+{
+    struct sim *sim = life->sim;
+    *lapsed = false;
+    if (!sim_strikes(sim, SIM_STALL) || life->stalled_until_us > sim->now_us || !sim_chance(sim, DEPARTS_LATE))
+        return 0;
+    int64_t late = sim_between(sim, 10 * US_PER_MS, sim_chance(sim, 5000) ? 30 * US_PER_S : US_PER_S);
+    sim_life_stall(sim, life, late);
+    *lapsed = answer_by.us && sim->now_us + late + life->config.call_timeout_us > answer_by.us;
+    sim->totals.lapsed += *lapsed;
+    return late;
+}
 
 /* ---- reading the body, as the API would */
 
@@ -185,13 +201,18 @@ static void call_done_event(struct sim *sim, void *arg, uint32_t stamp)
                 call->maybe_sent);
     op->outcome.retry_after_us = call->retry_after_us;
     op->outcome.duration_us = sim->now_us - call->started_us;
+    op->lapsed = call->lapsed;
     if (call->cls == OUTCOME_ACCEPTED)
         reply_fill(sim, call);
-    sim_rules_answer(sim, call);
-    sim_rules_route(sim, life, &op->outcome, call->validate);
-    SIM_TRACE(sim, sim_whom_record(call->record, life->worker), "w%d.%d api: answer for %s: %s %d %s%s",
+    if (call->lapsed) {
+        sim_rules_lapse(call);
+    } else {
+        sim_rules_answer(sim, call);
+        sim_rules_route(sim, life, &op->outcome, call->validate);
+    }
+    SIM_TRACE(sim, sim_whom_record(call->record, life->worker), "w%d.%d api: answer for %s: %s %d %s%s%s",
               life->worker, life->number, call->row->id, outcome_class_str(call->cls), call->status,
-              call->code, call->maybe_sent ? " (unsure)" : "");
+              call->code, call->maybe_sent ? " (unsure)" : "", call->lapsed ? " (it never left)" : "");
     sim_not_under_way(life, op);
     sim_core_enter(life);
     op->done(op);
@@ -213,15 +234,23 @@ static void call_schedule(struct sim *sim, struct sim_call *call, int64_t takes_
 {
     struct sim_life *life = call->life;
     int64_t timeout = life->config.call_timeout_us;
+    int64_t leaves_us = sim->now_us + sim_api_departure(life, call->op->answer_by, &call->lapsed);
+    if (call->lapsed) {
+        call->cls = OUTCOME_TRANSPORT;
+        call->maybe_sent = call->takes_effect = false;
+        contact_free(call);
+        sim_at(sim, leaves_us, call_done_event, call, 0);
+        return;
+    }
     if (takes_us > timeout)
         takes_us = timeout;
-    sim_at(sim, sim->now_us + takes_us, call_done_event, call, 0);
-    sim_at(sim, sim->now_us + timeout, call_over_event, call, 0);
+    sim_at(sim, leaves_us + takes_us, call_done_event, call, 0);
+    sim_at(sim, leaves_us + timeout, call_over_event, call, 0);
     if (!call->takes_effect)
         return;
     bool late = call->maybe_sent && call->status == 0 && call->skip && sim_chance(sim, 3000);
     int64_t effect = late ? sim_between(sim, takes_us, LATE_US) : sim_between(sim, 0, takes_us - 1);
-    sim_at(sim, sim->now_us + effect, effect_event, call, 0);
+    sim_at(sim, leaves_us + effect, effect_event, call, 0);
 }
 
 static enum port_status port_upsert(void *ctx, struct upsert_call *op)
@@ -298,7 +327,8 @@ static void read_fill(struct sim *sim, struct sim_read *read)
     struct sim_contact *contact = read->contact >= 0 ? &sim->contacts[read->contact] : NULL;
     op->found = op->on_list = op->active = false;
     op->signup_date = SLICE_ABSENT;
-    if (read->fails) {
+    op->lapsed = read->lapsed;
+    if (read->fails || read->lapsed) {
         op->outcome = read->outcome;
         return;
     }
@@ -324,9 +354,11 @@ static void read_done_event(struct sim *sim, void *arg, uint32_t stamp)
     read->ended = true;
     read_unlink(life, read);
     read_fill(sim, read);
-    read_note(sim, read);
     struct read_call *op = read->op;
-    sim_rules_route(sim, life, &op->outcome, false);
+    if (!read->lapsed) {
+        read_note(sim, read);
+        sim_rules_route(sim, life, &op->outcome, false);
+    }
     SIM_TRACE(sim, sim_whom_contact(read->contact, life->worker),
               "w%d.%d api: contact %d is read back: %s %d%s%s", life->worker, life->number, read->contact,
               outcome_class_str(op->outcome.cls), op->outcome.http_status, op->on_list ? ", on the list" : "",
@@ -360,9 +392,12 @@ static enum port_status port_read(void *ctx, struct read_call *op)
               life->worker, life->number, read->contact);
     int64_t takes_us;
     read->fails = sim_answer_read(sim, life, &read->outcome, &takes_us);
-    if (takes_us > life->config.call_timeout_us)
+    int64_t leaves_us = sim->now_us + sim_api_departure(life, op->answer_by, &read->lapsed);
+    if (read->lapsed)
+        takes_us = 0;
+    else if (takes_us > life->config.call_timeout_us)
         takes_us = life->config.call_timeout_us;
-    sim_at(sim, sim->now_us + takes_us, read_done_event, read, 0);
+    sim_at(sim, leaves_us + takes_us, read_done_event, read, 0);
     return PORT_OK;
 }
 

@@ -6,13 +6,15 @@
 
 /* What one delivery may hold beside a few copies of its record, however often it is tried. */
 #define DELIVERY_BYTES_MAX ((size_t)32768)
+#define BLOCK_BYTES ((size_t)16384)
 #define WINDOW_BYTES ((size_t)1024) /* an empty one */
 
-/* Beyond the budget: the record in hand, what deliveries that were admitted before may still grow by, and the
- * windows that an assignment brings. */
-static size_t memory_allowed(const struct sim *sim, const struct sim_life *life)
+/* Beyond the budget: the record in hand, a block for each delivery that was admitted before and has its answer now, and the windows that an
+ * assignment brings. */
+static size_t memory_allowed(const struct sim *sim, const struct sim_life *life, size_t deliveries)
 {
-    size_t record = sim->record_bytes_max * 6 + 16384;
+    size_t answers = deliveries < life->config.max_in_flight ? deliveries : life->config.max_in_flight;
+    size_t record = sim->record_bytes_max * 6 + (answers ? answers : 1) * BLOCK_BYTES;
     size_t windows = 0;
     for (int i = 0; i < life->owned_count; i++)
         windows += life->owned[i].active || life->owned[i].giving_up ? WINDOW_BYTES : 0;
@@ -24,11 +26,11 @@ void sim_check_tick(struct sim *sim, struct sim_life *life)
     struct pipeline_status status;
     struct sim_whom whom = sim_whom_worker(life->worker);
     pipeline_status(life->pipeline, &status);
-    if (status.memory_bytes > memory_allowed(sim, life))
+    if (status.memory_bytes > memory_allowed(sim, life, status.deliveries))
         sim_fail(sim, "I9.memory", whom,
                  "%zu bytes are in use of a budget of %zu (and %zu for the record in hand)",
                  status.memory_bytes, life->config.memory_bytes,
-                 memory_allowed(sim, life) - life->config.memory_bytes);
+                 memory_allowed(sim, life, status.deliveries) - life->config.memory_bytes);
     if (status.memory_bytes > (status.deliveries + 2) * (DELIVERY_BYTES_MAX + 8 * sim->record_bytes_max))
         sim_fail(sim, "I9.growth", whom,
                  "%zu bytes are held for %zu deliveries: each try must not cost memory for good",

@@ -6,6 +6,7 @@
 
 #define SPREAD_US (60 * US_PER_S) /* what waits for tomorrow does not come back all at once */
 #define STALE_US (10 * US_PER_S)  /* a look at the day's spend may be so late, where nothing holds it up */
+#define TICK_US (5 * US_PER_MS) /* so much later than the answer the tick that takes it may be */
 #define SHARE 16 /* between two looks a worker spends this part of what was left, or one lookup */
 #define DECIDED_US                                                                                           \
     (5 * US_PER_S) /* so long before it is written a decision was made at the most, likewise                 \
@@ -33,9 +34,10 @@ static int64_t told_since(const struct sim *sim, const struct sim_life *life, co
     return telling ? telling->first_us : sim->now_us;
 }
 
-/* What a worker may judge the row by: its own lookup, or one that was young enough when the row was given. */
+/* What a worker may judge the row by: its own lookup, or one that was young enough when the row was given. Its own ones are `late` younger
+ * to the worker, at most: to it they are as old as the tick that took their answer. */
 static bool is_candidate(const struct sim *sim, const struct sim_life *life, const struct sim_row *row,
-                         const struct sim_heard *heard)
+                         const struct sim_heard *heard, int64_t late_us)
 {
     const struct sim_validation *validation = heard->validation;
     int64_t since = told_since(sim, life, row);
@@ -46,7 +48,8 @@ static bool is_candidate(const struct sim *sim, const struct sim_life *life, con
         ((looked_up && !is_new(validation)) || heard->at_us <= row->age_from_us))
         return false;
     int64_t judged_us = heard->heard_us >= since ? heard->told_us : since; /* at the earliest */
-    return life->config.remember_us && heard->at_us + life->config.remember_us >= judged_us;
+    int64_t until_us = heard->at_us + life->config.remember_us + (looked_up ? late_us : 0);
+    return life->config.remember_us && until_us >= judged_us;
 }
 
 static const struct sim_heard *heard_of(const struct sim *sim, const struct sim_life *life, int contact)
@@ -360,10 +363,10 @@ static void check_gate(struct sim *sim, struct sim_call *call)
     const struct sim_validation *refused = NULL;
     bool passes = false;
     for (const struct sim_heard *h = heard_of(sim, life, row->contact); h && !passes; h = h->next) {
-        if (!is_candidate(sim, life, row, h))
+        if (!is_candidate(sim, life, row, h, TICK_US))
             continue;
         passes = is_allowed(life, h->validation);
-        if (!passes && (!refused || (telling && h->validation == telling->known)))
+        if (!passes && is_candidate(sim, life, row, h, 0) && (!refused || (telling && h->validation == telling->known)))
             refused = h->validation;
     }
     row->skipped = !passes;
@@ -461,7 +464,7 @@ void sim_gate_verify_refused(struct sim *sim, struct sim_life *life, const struc
     struct sim_whom whom = sim_whom_row(row, life->worker);
     const struct sim_validation *validation = sim_validation_find(sim, item->validation);
     const struct sim_heard *h = heard_of(sim, life, row->contact);
-    while (h && (h->validation != validation || !is_candidate(sim, life, row, h)))
+    while (h && (h->validation != validation || !is_candidate(sim, life, row, h, TICK_US)))
         h = h->next;
     if (row->record->content->mode != EVENT_VALIDATION_GATE || item->outcome->http_status || !h ||
         is_allowed(life, validation))

@@ -55,9 +55,13 @@ static void lookup_done_event(struct sim *sim, void *arg, uint32_t stamp)
                 call->maybe_sent);
     op->outcome.retry_after_us = call->retry_after_us;
     op->outcome.duration_us = sim->now_us - call->started_us;
+    op->lapsed = call->lapsed;
     if (call->cls == OUTCOME_ACCEPTED)
         reply_fill(sim, call);
-    sim_gate_answer(sim, call);
+    if (call->lapsed)
+        sim_rules_lapse(call);
+    else
+        sim_gate_answer(sim, call);
     SIM_TRACE(sim, sim_whom_record(call->record, life->worker),
               "w%d.%d validation: answer for %s: %s %d %s %s", life->worker, life->number, call->row->id,
               outcome_class_str(call->cls), call->status, call->code,
@@ -103,9 +107,15 @@ enum port_status sim_lookup_port(void *ctx, struct validate_call *op)
     sim_answer_lookup(sim, call, &takes_us);
     if (takes_us > life->config.call_timeout_us)
         takes_us = life->config.call_timeout_us;
-    sim_at(sim, sim->now_us + takes_us, lookup_done_event, call, 0);
+    int64_t leaves_us = sim->now_us + sim_api_departure(life, op->answer_by, &call->lapsed);
+    if (call->lapsed) {
+        call->cls = OUTCOME_TRANSPORT;
+        call->maybe_sent = call->takes_effect = false;
+        takes_us = 0;
+    }
+    sim_at(sim, leaves_us + takes_us, lookup_done_event, call, 0);
     if (call->takes_effect)
-        sim_at(sim, sim->now_us + sim_between(sim, 0, takes_us - 1), charge_event, call, 0);
+        sim_at(sim, leaves_us + sim_between(sim, 0, takes_us - 1), charge_event, call, 0);
     return PORT_OK;
 }
 

@@ -155,6 +155,7 @@ struct sim_call {
     bool probe;                        /* its gate was closed when it started */
     bool takes_effect;
     bool ended;       /* for the caller */
+    bool lapsed;      /* it never left */
     bool counted_out; /* no longer under way for the contact */
     int64_t started_us;
     /* the answer */
@@ -184,6 +185,8 @@ void sim_rules_claim(struct sim *sim, const struct sim_call *call);
 void sim_rules_start(struct sim *sim, struct sim_call *call);
 void sim_rules_read(struct sim *sim, struct sim_life *life, int contact);
 void sim_rules_answer(struct sim *sim, struct sim_call *call);
+/* It never left: nothing is known by it. */
+void sim_rules_lapse(const struct sim_call *call);
 /* Those that a lookup shares with a call. */
 void sim_rules_lookup(struct sim *sim, struct sim_call *call);
 /* The API's wish for a pause, as the core has to keep it. */
@@ -227,6 +230,10 @@ int64_t sim_day_of(const struct sim *sim, int64_t at_us);
 int64_t sim_day_end(const struct sim *sim, int64_t day);
 /* What was recorded of that day, until then. */
 int64_t sim_spend_recorded(const struct sim *sim, int64_t day, int64_t until_us);
+
+/* The worker stands still between deciding on a call and sending it: for how long, 0: it does not. `*lapsed`: it is too late then for
+ * whoever minds `answer_by`, and the call must not leave. */
+int64_t sim_api_departure(struct sim_life *life, mono_us_t answer_by, bool *lapsed);
 
 /* ---- lookups.c: the validation host */
 enum port_status sim_lookup_port(void *ctx, struct validate_call *op);

@@ -436,6 +436,13 @@ static bool answers_for_good(const struct sim_call *call, bool after_fuse)
     return call->cls == OUTCOME_ACCEPTED || (call->cls == OUTCOME_REJECTED && !after_fuse);
 }
 
+void sim_rules_lapse(const struct sim_call *call)
+{
+    struct sim_life *life = call->life;
+    if (call->validate && life->unpaid_us >= 0 && call->started_us > life->unpaid_us) /* a probe that says nothing: soon another may ask */
+        life->unpaid_us = life->sim->now_us + PROBE_EVERY_US - life->config.billing_step_us;
+}
+
 void sim_rules_answer(struct sim *sim, struct sim_call *call)
 {
     struct sim_row *row = call->row;

@@ -82,6 +82,7 @@ struct sim_options {
     X(letters)                                                                                               \
     X(crashes)                                                                                               \
     X(stalls)                                                                                                \
+    X(lapsed)                                                                                                \
     X(rebalances)                                                                                            \
     X(lost)                                                                                                  \
     X(commits)                                                                                               \

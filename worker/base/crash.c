@@ -18,38 +18,54 @@ static const struct {
 #undef X
 };
 
-static int chosen = CRASH_POINT_COUNT; /* none */
-static unsigned long passings_left;
+struct choice {
+    int point;
+    unsigned long passings_left;
+};
+static struct choice crash = {.point = CRASH_POINT_COUNT}; /* none */
+static struct choice stop = {.point = CRASH_POINT_COUNT};
 static bool armed[CRASH_POINT_COUNT];
 
-static _Noreturn void refuse(const char *text)
+static _Noreturn void refuse(const char *variable, const char *text)
 {
-    fprintf(stderr, "SIGNUP_CRASH_AT: not a crash point: %s\nname[:n] with one of these names:\n", text);
+    fprintf(stderr, "%s: not a crash point: %s\nname[:n] with one of these names:\n", variable, text);
     for (int i = 0; i < CRASH_POINT_COUNT; i++)
         fprintf(stderr, "  %-20s %s\n", points[i].name, points[i].help);
     exit(EX_CONFIG);
 }
 
-void crash_start(void)
+static void choose(const char *variable, struct choice *choice)
 {
-    const char *text = getenv("SIGNUP_CRASH_AT");
+    const char *text = getenv(variable);
     if (!text)
         return;
     size_t len = strcspn(text, ":");
     for (int i = 0; i < CRASH_POINT_COUNT; i++)
         if (strlen(points[i].name) == len && strncmp(points[i].name, text, len) == 0)
-            chosen = i;
+            choice->point = i;
     char *end = NULL;
-    passings_left = text[len] ? strtoul(text + len + 1, &end, 10) : 1;
-    if (chosen == CRASH_POINT_COUNT || !passings_left || (end && *end))
-        refuse(text);
+    choice->passings_left = text[len] ? strtoul(text + len + 1, &end, 10) : 1;
+    if (choice->point == CRASH_POINT_COUNT || !choice->passings_left || (end && *end))
+        refuse(variable, text);
+}
+
+void crash_start(void)
+{
+    choose("SIGNUP_CRASH_AT", &crash);
+    choose("SIGNUP_STOP_AT", &stop);
+}
+
+static bool is_due(struct choice *choice, enum crash_point point)
+{
+    return (int)point == choice->point && choice->passings_left && --choice->passings_left == 0;
 }
 
 void crash_pass(enum crash_point point)
 {
-    if ((int)point != chosen || --passings_left)
-        return;
-    raise(SIGKILL);
+    if (is_due(&crash, point))
+        raise(SIGKILL);
+    if (is_due(&stop, point))
+        raise(SIGSTOP);
 }
 
 void crash_arm(enum crash_point point)

@@ -145,6 +145,7 @@ static void upsert_done(struct http_request *request, const struct http_result *
     } else {
         outcome_of_failure(result, result->maybe_sent, &call->outcome);
     }
+    call->lapsed = result->failure == HTTP_FAILURE_LAPSED;
     call->outcome.duration_us = result->duration_us;
     CRASH_POINT_IF(AFTER_CALL_ANSWER, result->failure == HTTP_FAILURE_NONE);
     task_give(task);
@@ -161,9 +162,12 @@ static enum port_status upsert(void *ctx, struct upsert_call *call)
     task->request.url = contacts->upsert_url;
     task->request.body = call->body;
     task->request.headers = task_trace(task, call->traceparent, task->headers->post);
+    task->request.answer_by = call->answer_by;
     task->request.done = upsert_done;
-    if (http_submit(contacts->http, &task->request))
+    if (http_submit(contacts->http, &task->request)) {
+        CRASH_POINT(BEFORE_CALL_SENT);
         return PORT_OK;
+    }
     task_give(task);
     return PORT_AWAY;
 }
@@ -343,6 +347,7 @@ void contacts_read_stats(const struct contacts *contacts, struct contacts_stats 
         .bytes_received = http.bytes_received + validation.bytes_received,
         .resends_refused = http.resends_refused + validation.resends_refused,
         .strays_refused = http.strays_refused + validation.strays_refused,
+        .lapsed = http.lapsed + validation.lapsed,
         .keys_reloaded = contacts->keys_reloaded,
     };
 }

@@ -17,6 +17,7 @@
     X(TOO_LARGE, "answer_too_large", "the answer is larger than any the API gives")                          \
     X(STRAY, "stray_answer", "the connection held bytes that nobody had asked for")                          \
     X(CANCELLED, "cancelled", "the worker stopped before the answer came")                                   \
+    X(LAPSED, "lapsed", "the worker stood still until it was too late to send the request")                  \
     X(LOCAL, "client_failed", "the request could not be made on this machine")
 
 enum http_failure {

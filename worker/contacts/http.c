@@ -57,8 +57,14 @@ static void transfer_start(struct transfer *t, struct http_request *request)
     t->request = request;
     t->since = clock_mono_now();
     t->again = false;
+    transfer_forget(t);
     t->client->stats.requests++;
     transfer_move(t, TRANSFER_ACTIVE);
+    if (request->answer_by.us && mono_add(t->since, t->client->timeout_ms * US_PER_MS).us > request->answer_by.us) {
+        t->client->stats.lapsed++;
+        transfer_end_later(t, HTTP_FAILURE_LAPSED);
+        return;
+    }
     if (!transfer_set_request(t, request) || !transfer_add(t))
         transfer_end_later(t, HTTP_FAILURE_LOCAL);
 }
@@ -110,6 +116,8 @@ static enum http_failure transfer_judge(const struct transfer *t, CURLcode code,
     bool sent = t->passed > 0;
     if (t->stray)
         return HTTP_FAILURE_STRAY;
+    if (t->lapsed)
+        return HTTP_FAILURE_LAPSED;
     if (t->over_cap)
         return HTTP_FAILURE_TOO_LARGE;
     if (t->open_errno && !sent && code == CURLE_COULDNT_CONNECT)

@@ -10,11 +10,15 @@
  * - G4: an answer is complete only when its head has ended, whatever libcurl's result says.
  * - G5: bounded. Head and body have caps, the whole has one deadline, DNS never blocks the loop.
  * - G6: the key stays with the host it is meant for. No redirects, no proxies, TLS verified, plain http to
- *   loopback only. */
+ *   loopback only.
+ * - G7: nothing leaves late. A process may stand still for seconds between two of its instructions (a suspended
+ *   machine, SIGSTOP, a starved host). A request whose timeout reaches beyond `answer_by`, or that is older than
+ *   its timeout when libcurl asks before sending, is given up with HTTP_FAILURE_LAPSED. */
 #ifndef SIGNUP_CONTACTS_HTTP_H
 #define SIGNUP_CONTACTS_HTTP_H
 
 #include "failure.h"
+#include "signup/base/clock.h"
 #include "signup/base/slice.h"
 
 #include <stdbool.h>
@@ -57,6 +61,7 @@ struct http_request {
     bool get;                         /* else POST */
     struct slice body;                /* POST: borrowed until done, not copied */
     const struct curl_slist *headers; /* borrowed until done */
+    mono_us_t answer_by;              /* see G7; {0}: whenever */
     void (*done)(struct http_request *request, const struct http_result *result);
     void *owner;
     struct http_request *next; /* the client's */
@@ -82,6 +87,7 @@ struct http_stats {
     uint64_t bytes_received;
     uint64_t resends_refused; /* G1 */
     uint64_t strays_refused;  /* G2 */
+    uint64_t lapsed;          /* G7 */
 };
 void http_read_stats(const struct http_client *client, struct http_stats *out);
 

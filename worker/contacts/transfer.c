@@ -105,7 +105,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *ctx)
     return len;
 }
 
-/* G1 and G2: libcurl is about to send. */
+/* G1, G2 and G7: libcurl is about to send. */
 static int on_before_send(void *ctx, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
     struct transfer *t = ctx;
@@ -114,6 +114,11 @@ static int on_before_send(void *ctx, char *remote_ip, char *local_ip, int remote
     if (t->asked++) {
         t->resend_refused = true;
         t->client->stats.resends_refused++;
+        return CURL_PREREQFUNC_ABORT;
+    }
+    if (mono_reached(clock_mono_now(), mono_add(t->since, t->client->timeout_ms * US_PER_MS))) {
+        t->lapsed = true;
+        t->client->stats.lapsed++;
         return CURL_PREREQFUNC_ABORT;
     }
     if (sockets_look(&t->client->sockets, local_port, remote_port, !t->plain) != SOCKETS_QUIET) {
@@ -236,11 +241,10 @@ bool transfer_set_request(struct transfer *t, const struct http_request *request
     return SET(POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len) && SET(POSTFIELDS, request->body.ptr);
 }
 
-/* Forgets everything of the try before. */
-static void transfer_reset(struct transfer *t)
+void transfer_forget(struct transfer *t)
 {
     t->asked = t->passed = 0;
-    t->stray = t->resend_refused = t->headed = t->over_cap = false;
+    t->stray = t->lapsed = t->resend_refused = t->headed = t->over_cap = false;
     t->open_errno = 0;
     t->head_bytes = 0;
     t->detail[0] = '\0';
@@ -250,7 +254,7 @@ static void transfer_reset(struct transfer *t)
 
 bool transfer_add(struct transfer *t)
 {
-    transfer_reset(t);
+    transfer_forget(t);
     return curl_multi_add_handle(t->client->multi, t->easy) == CURLM_OK;
 }
 

@@ -30,6 +30,7 @@ struct transfer {
     unsigned asked;  /* how often libcurl was about to send */
     unsigned passed; /* how often it was allowed to */
     bool stray;      /* refused by G2 */
+    bool lapsed;     /* refused by G7 */
     bool again;      /* this is the second try after that */
     bool resend_refused;
     int open_errno;
@@ -81,7 +82,10 @@ void transfer_move(struct transfer *t, enum transfer_state to);
 /* Sets what is the request's own. False: no memory. */
 bool transfer_set_request(struct transfer *t, const struct http_request *request);
 
-/* Forgets the evidence of the try before and hands the transfer to libcurl. False: it did not take it. */
+/* Forgets the evidence and the answer of the try before. */
+void transfer_forget(struct transfer *t);
+
+/* Forgets likewise, and hands the transfer to libcurl. False: it did not take it. */
 bool transfer_add(struct transfer *t);
 
 /* For one repetition: a connection of its own and `timeout_ms`; or back to the usual. */

@@ -17,6 +17,7 @@ static void validate_done(struct http_request *request, const struct http_result
     } else {
         outcome_of_failure(result, result->maybe_sent, &call->outcome);
     }
+    call->lapsed = result->failure == HTTP_FAILURE_LAPSED;
     call->outcome.duration_us = result->duration_us;
     CRASH_POINT_IF(AFTER_LOOKUP_ANSWER, result->failure == HTTP_FAILURE_NONE);
     task_give(task);
@@ -35,6 +36,7 @@ enum port_status contacts_validate(void *ctx, struct validate_call *call)
     task->request.url = contacts->validate_url;
     task->request.body = request_validation_body(call->phone_number, call->force, task->body);
     task->request.headers = task_trace(task, call->traceparent, task->headers->post);
+    task->request.answer_by = call->answer_by;
     task->request.done = validate_done;
     if (http_submit(contacts->validation_http, &task->request))
         return PORT_OK;

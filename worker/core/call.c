@@ -43,6 +43,37 @@ static void read_done(struct read_call *call)
     call_answered(call->owner, dl);
 }
 
+static bool has_lapsed(const struct delivery *dl)
+{
+    return dl->state == DELIVERY_READING ? dl->read.lapsed : dl->state == DELIVERY_VALIDATING ? dl->lookup.lapsed : dl->call.lapsed;
+}
+
+/* The call never was. What becomes of the event is a question of its lease: lease.c extends it, or learns that somebody else has it. */
+static void call_take_back(struct pipeline *pipeline, struct delivery *dl)
+{
+    static const struct gate_report nothing = {.result = GATE_SILENT, .why = ""};
+    static const struct gate_report probe = {.probe = true, .result = GATE_SILENT, .why = ""};
+    pipeline->counters.lapsed++;
+    dl->tries--;
+    if (dl->probe || dl->validate_probe)
+        dl->probes--;
+    if (dl->state == DELIVERY_CALLING)
+        dl->calls--;
+    if (dl->state == DELIVERY_VALIDATING)
+        phones_answer(&pipeline->phones, dl->signup.phone_number, dl, SLICE_ABSENT, false, pipeline->now);
+    else
+        gate_leave(&pipeline->upsert, dl->probe ? &probe : &nothing, pipeline->now);
+    if (dl->validates) {
+        gate_leave(&pipeline->validate, dl->validate_probe ? &probe : &nothing, pipeline->now);
+        spend_settle(pipeline, dl, 0);
+    }
+    delivery_count_memory(pipeline, dl);
+    if (delivery_is_leaving(pipeline, dl))
+        record_give_back(pipeline, dl);
+    else
+        delivery_move(pipeline, dl, DELIVERY_ADMITTED);
+}
+
 void calls_take_answers(struct pipeline *pipeline)
 {
     struct delivery *dl = pipeline->answered;
@@ -51,7 +82,9 @@ void calls_take_answers(struct pipeline *pipeline)
     while (dl) {
         struct delivery *next = dl->answered_next;
         dl->answered = false;
-        if (dl->state == DELIVERY_READING)
+        if (has_lapsed(dl))
+            call_take_back(pipeline, dl);
+        else if (dl->state == DELIVERY_READING)
             answer_act_on_read(pipeline, dl);
         else if (dl->state == DELIVERY_VALIDATING)
             answer_act_on_lookup(pipeline, dl);
@@ -119,11 +152,17 @@ bool lease_suffices(const struct pipeline *pipeline, const struct delivery *dl)
            mono_reached(dl->lease_until, mono_add(pipeline->now, pipeline->config.call_timeout_us));
 }
 
+mono_us_t answer_by(const struct delivery *dl)
+{
+    return PLANTED(SENT_WHENEVER) ? (mono_us_t){0} : dl->lease_until;
+}
+
 static bool read_start(struct pipeline *pipeline, struct delivery *dl)
 {
     dl->read = (struct read_call){.phone_number = dl->signup.phone_number,
                                   .list_number = dl->signup.list_number,
                                   .traceparent = record_header_value(&dl->record, "traceparent"),
+                                  .answer_by = answer_by(dl),
                                   .arena = &dl->arena,
                                   .done = read_done,
                                   .owner = pipeline};
@@ -141,6 +180,7 @@ static bool upsert_start(struct pipeline *pipeline, struct delivery *dl, bool gu
         return false;
     dl->call = (struct upsert_call){.body = dl->request,
                                     .traceparent = record_header_value(&dl->record, "traceparent"),
+                                    .answer_by = answer_by(dl),
                                     .arena = &dl->arena,
                                     .signup = &dl->signup,
                                     .done = call_done,

@@ -158,6 +158,8 @@ bool validation_admits(struct pipeline *pipeline, struct delivery *dl, size_t *w
 /* call.c */
 /* The lease must outlast a call: whoever takes the event over may then be sure that nothing of ours is still to come (I6). */
 bool lease_suffices(const struct pipeline *pipeline, const struct delivery *dl);
+/* For the call's answer_by: what the adapter has to keep in its turn, because the process may stand still meanwhile. */
+mono_us_t answer_by(const struct delivery *dl);
 /* The body as it is to be sent, in the delivery's arena; absent: the arena is full. */
 struct slice body_write(struct delivery *dl, bool guarded);
 /* done() of any call was called. */

@@ -273,6 +273,7 @@ static bool lookup_start(struct pipeline *pipeline, struct delivery *dl)
     dl->lookup = (struct validate_call){.phone_number = dl->signup.phone_number,
                                         .force = dl->signup.asks_force,
                                         .traceparent = record_header_value(&dl->record, "traceparent"),
+                                        .answer_by = answer_by(dl),
                                         .arena = &dl->arena,
                                         .done = lookup_done,
                                         .owner = pipeline};

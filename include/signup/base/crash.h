@@ -1,8 +1,8 @@
-/* Crash points: named places at which the tests let the worker die as by kill -9. Compiled in only with SIGNUP_CRASH_POINTS; without it
- * CRASH_POINT is nothing.
+/* Crash points: named places at which the tests let the worker die as by kill -9, or stand still as by kill -STOP. Compiled in only with
+ * SIGNUP_CRASH_POINTS; without it CRASH_POINT is nothing.
  *
- * SIGNUP_CRASH_AT=name[:n] in the environment chooses one; the process ends at the n-th passing (1). All of them are passed on the loop's
- * thread. */
+ * SIGNUP_CRASH_AT=name[:n] in the environment chooses one; the process ends at the n-th passing (1). SIGNUP_STOP_AT=name[:n] likewise lets
+ * it stop there, until somebody sends SIGCONT. All of them are passed on the loop's thread. */
 #ifndef SIGNUP_BASE_CRASH_H
 #define SIGNUP_BASE_CRASH_H
 
@@ -12,6 +12,7 @@
     X(AFTER_FETCH, "after_fetch", "a record was taken from the topic, nothing is known of it yet")                     \
     X(AFTER_CLAIM_SENT, "after_claim_sent", "a claim is on its way to the ledger")                                     \
     X(AFTER_CLAIM, "after_claim", "claims are durable, no call has been made")                                         \
+    X(BEFORE_CALL_SENT, "before_call_sent", "a call is decided on, nothing of it has left")                            \
     X(AFTER_CALL_SENT, "after_call_sent", "a request has left, there is no answer yet")                                \
     X(AFTER_CALL_ANSWER, "after_call_answer", "the API has answered, nothing of it is recorded")                       \
     X(AFTER_LOOKUP_ANSWER, "after_lookup_answer", "a phone was looked up and paid for, nothing of it is recorded")     \
@@ -39,7 +40,7 @@ enum crash_point {
 };
 
 #ifdef SIGNUP_CRASH_POINTS
-/* Reads SIGNUP_CRASH_AT. What it does not understand ends the process with EX_CONFIG and the list of names on standard error: a crash that
+/* Reads SIGNUP_CRASH_AT and SIGNUP_STOP_AT. What it does not understand ends the process with EX_CONFIG and the list of names on standard error: a crash that
  * is never reached would be a test that cannot fail. */
 void crash_start(void);
 void crash_pass(enum crash_point point);

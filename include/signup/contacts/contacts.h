@@ -116,6 +116,7 @@ struct contacts_stats {
     uint64_t bytes_received;
     uint64_t resends_refused; /* hidden repetitions by the HTTP library that were stopped */
     uint64_t strays_refused;  /* connections given up because they held an answer nobody waits for */
+    uint64_t lapsed;          /* calls given up before they left, because their lease would not last */
     uint64_t keys_reloaded;
 };
 void contacts_read_stats(const struct contacts *contacts, struct contacts_stats *out);

@@ -123,6 +123,7 @@ bool pipeline_drained(const struct pipeline *pipeline);
     X(conflicts, "records that reuse the id of another contact's event")                                               \
     X(abandoned, "deliveries given up because their partition or their claim went elsewhere")                          \
     X(calls, "upsert calls started")                                                                                   \
+    X(lapsed, "calls given up before they left: the worker had stood still, and their claim would not last")          \
     X(retries, "upsert calls that are to be repeated")                                                                 \
     X(guarded, "calls repeated with the journey guard after a call of unknown fate")                                   \
     X(reads, "contacts read back after a call of unknown fate")                                                        \

@@ -15,6 +15,7 @@
     X(RESEND_AFTER_FAILED_RECORD, "a failed record leads to a second call")                                            \
     X(UNGUARDED_RESEND, "a call of unknown fate is repeated without the journey guard")                                \
     X(CALL_WITHOUT_LEASE, "a call starts although the claim may have expired")                                         \
+    X(SENT_WHENEVER, "a call may leave however long ago its claim was looked at")                                      \
     X(SKIPPED_CLAIM, "a call starts before the claim is answered")                                                     \
     X(FORGOTTEN_RETRY, "an event whose call failed is dropped as if it were finished")                                 \
     X(UNSWEPT_OUTBOX, "dead letters that a crash left behind are never published")                                     \

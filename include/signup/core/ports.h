@@ -315,13 +315,19 @@ struct ledger_port {
 
 /* ------------------------------------------------------------------ contacts: the API */
 
+/* `answer_by` of a call is the end of the lease it is made under: a request that could be under way beyond it (its timeout counted) must not
+ * leave. The process may have been suspended since the core looked at its clock, so the adapter looks again at the last moment. Such a call
+ * completes with `lapsed`: nothing was sent, the outcome means nothing. {0}: whenever. */
+
 /* One upsert. */
 struct upsert_call {
     struct slice body;
     struct slice traceparent; /* absent: none */
+    mono_us_t answer_by;
     struct arena *arena;      /* reply texts and warnings go here */
     struct signup *signup;    /* warnings of the API are appended to it */
     /* out */
+    bool lapsed;
     struct outcome outcome;
     struct upsert_reply reply; /* filled when outcome.cls is OUTCOME_ACCEPTED */
     void (*done)(struct upsert_call *call);
@@ -333,8 +339,10 @@ struct read_call {
     struct slice phone_number; /* E.164 */
     struct slice list_number;  /* E.164: which of the contact's lists is looked at */
     struct slice traceparent;  /* absent: none */
+    mono_us_t answer_by;
     struct arena *arena;       /* texts go here */
     /* out */
+    bool lapsed;
     struct outcome outcome; /* OUTCOME_ACCEPTED also for a 404 `not_found`: that is an answer, `found` is then false */
     bool found;             /* the account knows the contact */
     bool on_list;           /* and it is on that list */
@@ -349,8 +357,10 @@ struct validate_call {
     struct slice phone_number; /* E.164 */
     bool force;                /* pay for a fresh lookup */
     struct slice traceparent;  /* absent: none */
+    mono_us_t answer_by;
     struct arena *arena;       /* texts go here */
     /* out */
+    bool lapsed;
     struct outcome outcome;
     struct slice validation;   /* with OUTCOME_ACCEPTED: the reply, a JSON object text */
     struct slice disposition;  /* likewise: "ok", "risky", …; as the API says it, also one that is not documented */
