@@ -8,19 +8,18 @@ static struct slice slice_from(struct slice text, size_t start, size_t end)
     return (struct slice){text.ptr + start, end - start};
 }
 
-/* Index of the first of the characters `any`, or text.len. */
-static size_t find_any(struct slice text, const char *any)
-{
-    size_t at = 0;
-    while (at < text.len && (!text.ptr[at] || !strchr(any, text.ptr[at])))
-        at++;
-    return at;
-}
-
 static size_t find_char(struct slice text, char c)
 {
     const char *at = text.len ? memchr(text.ptr, c, text.len) : NULL;
     return at ? (size_t)(at - text.ptr) : text.len;
+}
+
+/* Index of the first of the characters `any`, or text.len. */
+static size_t find_any(struct slice text, const char *any)
+{
+    for (; *any; any++)
+        text.len = find_char(text, *any);
+    return text.len;
 }
 
 struct slice url_query(struct slice url)
@@ -149,6 +148,8 @@ static bool glob(struct slice pattern, struct slice text, size_t folded)
         } else if (p < pattern.len && pattern.ptr[p] == '*') {
             star = p++;
             star_text = t;
+            if (p == pattern.len)
+                return true;
         } else if (star != SIZE_MAX) {
             p = star + 1;
             t = ++star_text;
@@ -191,6 +192,8 @@ bool url_matches(struct slice pattern, struct slice address)
     /* Written with a port that addresses do not say. */
     size_t slash = find_char(pattern, '/');
     size_t colon = find_char(slice_from(pattern, 0, slash), ':');
+    if (colon == slash)
+        return false;
     struct slice port = slice_from(pattern, colon, slash);
     if ((!slice_is(port, ":443") && !slice_is(port, ":80")) || pattern.len > sizeof room)
         return false;
