@@ -14,6 +14,7 @@ from .process import HARNESS_DIR, ScriptFailed, control_line, find_binary, run_s
 from .waiting import wait_until
 
 EX_UNAVAILABLE = 69
+START_S = 300  # a virtual machine of Java on a starved host; the script itself gives up after half of it
 
 Record = collections.namedtuple("Record", "partition offset timestamp_ms key value headers")
 Record.__doc__ = "A record as it lies on the topic: key and value are bytes or None, headers a list of (name, bytes)."
@@ -100,7 +101,7 @@ class KafkaNode(Broker):
         self.description = "Apache Kafka " + jars.rsplit("/kafka-", 1)[-1].split("-")[0] + " (KRaft)"
 
     def start(self):
-        self.bootstrap = run_script(self.script, "start", "--dir", self.folder, *self.arguments)
+        self.bootstrap = run_script(self.script, "start", "--dir", self.folder, *self.arguments, timeout=START_S)
 
     def stop(self):
         run_script(self.script, "stop", "--dir", self.folder)
@@ -109,7 +110,7 @@ class KafkaNode(Broker):
         run_script(self.script, "kill", "--dir", self.folder)
 
     def restart(self):
-        run_script(self.script, "restart", "--dir", self.folder, *self.arguments)
+        run_script(self.script, "restart", "--dir", self.folder, *self.arguments, timeout=START_S)
 
     def pid(self):
         return int((self.folder / "kafka.pid").read_text())
