@@ -135,9 +135,15 @@ def test_overlapping_calls_of_one_contact_are_seen(sim):
 
 
 def test_retry_is_no_overlap_when_its_request_is_seen_before_the_end_of_the_first(sim):
-    sim.control("POST", "/_sim/latency", {"min_ms": 300})
-    first, second = Raw(sim.port).send(request_bytes(PHONE)), Raw(sim.port)
+    sim.control("POST", "/_sim/latency", {"min_ms": 1000})
+    first = Raw(sim.port).send(request_bytes(PHONE))
     sim.await_book("received")
+    known = sim.stats()["connections"]
+    second = Raw(sim.port)
+    looks = 1
+    while sim.stats()["connections"] < known + looks + 1:  # each look is a connection of its own; one more is the second
+        looks += 1
+        assert looks < 1000, "the second connection is not accepted"
     sim.process.send_signal(signal.SIGSTOP)
     os.waitpid(sim.process.pid, os.WUNTRACED)
     try:
