@@ -31,21 +31,6 @@ static mono_us_t timeout_from(mono_us_t since)
     return mono_add(since, TIMEOUT_MS * US_PER_MS);
 }
 
-static void start_by(struct world *world, struct test_call *test, mono_us_t answer_by)
-{
-    memset(test, 0, sizeof *test);
-    arena_init(&test->arena, 1 << 20);
-    test->call = (struct upsert_call){.body = SLICE_LITERAL(WORLD_BODY),
-                                      .answer_by = answer_by,
-                                      .arena = &test->arena,
-                                      .signup = &test->signup,
-                                      .done = call_done,
-                                      .owner = test};
-    test->inside_submit = true;
-    assert_int_equal(contacts_functions()->upsert(world->contacts, &test->call), PORT_OK);
-    test->inside_submit = false;
-}
-
 static void assert_lapsed(struct world *world, struct test_call *test)
 {
     world_until(world, &test->done, 1);
@@ -71,13 +56,13 @@ static void a_lease_that_will_not_last_is_not_used(void **state)
     struct test_call late, enough, whenever;
     (void)state;
     begin(&world);
-    start_by(&world, &late, mono_add(clock_mono_now(), TIMEOUT_MS * US_PER_MS / 2));
+    call_start_by(&world, &late, mono_add(clock_mono_now(), TIMEOUT_MS * US_PER_MS / 2));
     assert_lapsed(&world, &late);
     assert_int_equal(world.server.requests, 0);
     assert_int_equal(world_stats(&world).lapsed, 1);
-    start_by(&world, &enough, mono_add(clock_mono_now(), 100 * TIMEOUT_MS * US_PER_MS));
+    call_start_by(&world, &enough, mono_add(clock_mono_now(), 100 * TIMEOUT_MS * US_PER_MS));
     assert_accepted(&world, &enough);
-    start_by(&world, &whenever, (mono_us_t){0});
+    call_start_by(&world, &whenever, (mono_us_t){0});
     assert_accepted(&world, &whenever);
     assert_int_equal(world.server.requests, 2);
     world_end(&world);
@@ -93,15 +78,15 @@ static void what_has_waited_beyond_its_timeout_does_not_leave(void **state)
         struct test_call first, late, next;
         begin(&world);
         if (connections) {
-            start_by(&world, &first, (mono_us_t){0});
+            call_start_by(&world, &first, (mono_us_t){0});
             assert_accepted(&world, &first);
         }
         mono_us_t began = clock_mono_now();
-        start_by(&world, &late, mono_add(began, 2 * TIMEOUT_MS * US_PER_MS));
+        call_start_by(&world, &late, mono_add(began, 2 * TIMEOUT_MS * US_PER_MS));
         stand_still(timeout_from(clock_mono_now()));
         assert_lapsed(&world, &late);
         assert_int_equal(world.server.requests, connections);
-        start_by(&world, &next, (mono_us_t){0});
+        call_start_by(&world, &next, (mono_us_t){0});
         assert_accepted(&world, &next);
         assert_int_equal(world.server.requests, connections + 1);
         world_end(&world);
@@ -121,8 +106,8 @@ static void waiting_in_line_uses_the_lease_up(void **state)
     config.max_in_flight = 1;
     config.timeout_ms = TIMEOUT_MS;
     world_connect(&world, &config);
-    start_by(&world, &first, (mono_us_t){0});
-    start_by(&world, &second, timeout_from(clock_mono_now()));
+    call_start_by(&world, &first, (mono_us_t){0});
+    call_start_by(&world, &second, timeout_from(clock_mono_now()));
     stand_still(mono_add(clock_mono_now(), US_PER_MS));
     world_until(&world, &first.done, 1);
     call_end(&first);

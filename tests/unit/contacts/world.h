@@ -118,11 +118,12 @@ static void call_done(struct upsert_call *call)
     test->done++;
 }
 
-static void call_start(struct world *world, struct test_call *test)
+static void call_start_by(struct world *world, struct test_call *test, mono_us_t answer_by)
 {
     memset(test, 0, sizeof *test);
     arena_init(&test->arena, 1 << 20);
     test->call = (struct upsert_call){.body = SLICE_LITERAL(WORLD_BODY),
+                                      .answer_by = answer_by,
                                       .arena = &test->arena,
                                       .signup = &test->signup,
                                       .done = call_done,
@@ -130,6 +131,11 @@ static void call_start(struct world *world, struct test_call *test)
     test->inside_submit = true;
     assert_int_equal(contacts_functions()->upsert(world->contacts, &test->call), PORT_OK);
     test->inside_submit = false;
+}
+
+RAW_UNUSED static void call_start(struct world *world, struct test_call *test)
+{
+    call_start_by(world, test, (mono_us_t){0});
 }
 
 RAW_UNUSED static void call_end(struct test_call *test)
