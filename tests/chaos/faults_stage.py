@@ -22,6 +22,7 @@ IN_FLIGHT = 8
 LATENCY_MS = 40  # of a stream that is slow enough for its rate to say something: 200 events a second
 WINDOW_S = 0.5   # the rate is well again when it was in so much time
 FULL_RATE = 0.9
+FED_AT_ONCE = 200
 
 
 class Stage:
@@ -29,7 +30,7 @@ class Stage:
         self.name, self.servers, self.shared, self.watch = name, servers, shared, watch
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="scenario-", dir=servers.folder))
         self.folder.chmod(0o755)
-        self.said, self.made, self.closing, self.produced = [], [], [], {}
+        self.said, self.made, self.closing, self.produced, self.feeder = [], [], [], {}, None
         self.broker = broker(self) if broker else servers.broker
         self.postgres = postgres(self) if postgres else servers.postgres
         self.log_check = LogCheck()
@@ -117,10 +118,26 @@ class Stage:
             self.produced[one["event_id"]] = position
         return events
 
-    def stream(self, count=2000, contacts=None):
-        """A backlog that is worked on at a known rate: IN_FLIGHT calls of LATENCY_MS at a time."""
+    def stream(self, count=2000, firsts=None, fed=True):
+        """A backlog that is worked on at a known rate: IN_FLIGHT calls of LATENCY_MS at a time. It is of new contacts, or of
+        those of `firsts`, all that were produced so far; and it never runs dry before stream_ends(), however slowly the
+        scenario goes on, except where the scenario breaks the broker (`fed` false)."""
         self.sim.latency(LATENCY_MS)
-        return self.produce(count, contacts or max(50, count // 10))
+        contacts = len(firsts) if firsts else max(50, count // 10)
+        if firsts:
+            self.publish(later_events("e", len(firsts), count, contacts))
+        else:
+            self.produce(count, contacts)
+        if fed:
+            self.feeder = Feeder(self, contacts)
+            self.feeder.start()
+
+    def stream_ends(self):
+        """Nothing more comes, and what is there is worked on as fast as can be."""
+        if self.feeder:
+            self.feeder.stop()
+            self.feeder = None
+        self.sim.latency(0)
 
     def accepted(self):
         return self.states().get("accepted", 0)
@@ -208,6 +225,7 @@ class Stage:
         """Everything that was produced has its row, final and one each; L, D, O, C and M. `states` as in wait_states()
         where not everything is accepted; `overlap` where the network may have delivered what the worker had given up;
         `order` false where somebody else has read old events again."""
+        assert not self.feeder, "the stream has not ended"
         wanted = {"accepted": len(self.produced) if accepted is None else accepted, **states}
         wait_until(lambda: self.states() == wanted, timeout, lambda: f"states {self.states()}, wanted {wanted}", interval=0.05)
         self.wait_settled()
@@ -254,6 +272,8 @@ class Stage:
 
     def close(self):
         """Ends everything; returns what went wrong with it."""
+        if self.feeder:
+            self.feeder.stop()
         self.offsets.stop()
         self.memory.stop()
         for worker in self.made:
@@ -334,6 +354,19 @@ class Watch(threading.Thread):
             self.join(20)
 
 
+class Feeder(Watch):
+    """Keeps the backlog of a stream at some seconds of work, with further events of its contacts."""
+
+    def __init__(self, stage, contacts):
+        super().__init__(0.2)
+        self.stage, self.contacts, self.next = stage, contacts, len(stage.produced)
+
+    def look(self):
+        if len(self.stage.produced) - len(self.stage.effects.read()) < 4 * FED_AT_ONCE:
+            self.stage.publish(later_events("fed", self.next, FED_AT_ONCE, self.contacts))
+            self.next += FED_AT_ONCE
+
+
 class MemoryWatch(Watch):
     """The most that any worker of the scenario had resident."""
 
@@ -410,6 +443,12 @@ class OffsetWatch(Watch):
             (list(committed), list(committed.values())))
         return [f"partition {row['p']}: committed {row['c']}, but only {row['n']} durable rows before it"
                 for row in rows if row["n"] < row["c"]]
+
+
+def later_events(name, first, count, contacts):
+    """`count` numbered events of contacts that were there before."""
+    return [event(number % contacts, event_id=f"{name}-{number}", custom_fields={"seq": number})
+            for number in range(first, first + count)]
 
 
 def answer(status, code="", **more):

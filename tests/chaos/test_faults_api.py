@@ -54,7 +54,7 @@ def test_api_refuses(stage):
         since = time.time()
         proxy("listen")
         stays.recovery(stage.recovered(found, since, rate, 5, SHARED), 10)
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
         assert {one["attempts"] for one in stage.ledger.rows("NOT maybe_sent")} == {1}
         found.note(f"{probes:.0f} probes in {seconds} s, 0 dead")
@@ -79,7 +79,7 @@ def test_api_is_slow(stage):
         stage.sim.clear_faults()
         stage.sim.latency(LATENCY_MS)
         stage.recovered(found, since, rate, 5, SHARED)
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
         assert most_at_once(stage.sim) <= IN_FLIGHT
         found.note(f"{rate:.0f} a second, {tail:.0f} with the tail, at most {most_at_once(stage.sim)} calls at once, "
@@ -126,7 +126,7 @@ def test_api_is_silent(stage):
             took = stage.recovered(found, since, rate, 5, SHARED)
             found.note(f"{name}: {took:.1f} s")
             worker.wait_ready()
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained(overlap=True)
         unknown = stage.ledger.rows("maybe_sent")
         assert unknown and all(one["request"]["skip_journey_if_exists"] for one in unknown)
@@ -279,7 +279,7 @@ def test_slow_to_the_byte(stage):
             "body": {"kind": "trickle", "at": "in_body", "step_ms": 100},
             "100 Continue": {"kind": "continue", "step_ms": 50}}, each=2, times=1, contacts_api={"timeout": "1s"})
         took = [stage.ledger.attempts(one)[0]["duration_ms"] for names in ids.values() for one in names]
-        assert all(950 <= one <= 2000 for one in took), took
+        assert all(950 <= one <= 2000 * SHARED for one in took), took
         found.note(f"ended after {min(took)} to {max(took)} ms")
 
 
@@ -351,13 +351,13 @@ def test_key_is_revoked_and_rotated(stage):
         stage.outage(lasts(3, 60))
         assert worker.is_running()
         storm = calls(stage.sim)[mark:]
-        assert storm and min([9.0, *gaps_s(storm[1:])]) >= 0.95, gaps_s(storm)
+        assert storm and min([9.0, *gaps_s(storm[1:])]) >= 0.75, gaps_s(storm)
         stage.nobody_dead()
         since = time.time()
         stage.set_key(new_key)
         stage.recovered(found, since, rate, 5, SHARED)
         kept.recovery(found.recovery_s)
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
         assert {one["attempts"] for one in stage.ledger.rows()} == {1}
         found.note(f"{len(storm)} probes, 0 attempts spent, 0 dead")
@@ -420,7 +420,7 @@ def test_throttled(stage):
             lines = calls(stage.sim)[began:]
             wait = (lines[1]["at_us"] - lines[0]["at_us"]) / 1e6
             waits[name] = wait
-            assert least <= wait <= most, (name, wait)
+            assert least <= wait <= most * SHARED, (name, wait)
             assert len(lines) == 14, (name, len(lines))
         stage.drained()
         assert {one["attempts"] for one in stage.ledger.rows()} == {1}
@@ -511,9 +511,9 @@ def test_names(stage):
         front.close()
         found.note(f"silent, then unknown: well {found.recovery_s:.1f} s after the answer")
         took = stage.recovered(found, since, rate, MAX_LIFETIME_S, 1)
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
-        assert heart.slowest < 0.5, heart.slowest
+        assert heart.slowest < 2, f"{heart.slowest}: the resolver's own patience is 5 s"
         found.note(f"moved: {took:.1f} s; /livez never above {1000 * heart.slowest:.0f} ms")
 
 
@@ -548,7 +548,7 @@ def test_certificates(stage):
         since = time.time()
         front.use(authority.context())
         stage.recovered(found, since, rate, 5, SHARED)
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
         attempts = [one["attempts"] for one in stage.ledger.rows()]
         # Only what was under way when the breaker opened can have failed twice before it did.

@@ -14,7 +14,7 @@ from faults_crew import crew, lasts, scenario  # pylint: disable=unused-import
 from faults_database import PgBouncer, Session, SmallDisk, Standby, admin_dsn, backends, own_by_server
 from faults_stage import IN_FLIGHT
 from results import not_here
-from signup_harness import PostgresNode, tail, wait_until
+from signup_harness import Ledger, PostgresNode, tail, wait_until
 from signups import Suspended, calls, family
 
 SHARED = 2.0  # this machine is shared: a bound is held against so many times itself
@@ -83,7 +83,7 @@ def test_restarts(stage):
             since = time.time()
             found.note(f"{name} {back_again(stage, found, seen, since, rate, 5):.1f} s")
         assert len(stage.lines(worker, AWAY)) == len(stage.lines(worker, "PostgreSQL is back")) == 3
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
 
 
@@ -106,7 +106,7 @@ def test_away_for_long(stage):
         finally:
             stage.postgres.start()
         back_again(stage, found, 0, time.time(), rate, 10)
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
         assert len(stage.lines(worker, AWAY)) == 1
 
@@ -123,16 +123,16 @@ def test_suspended(stage):
             seen = len(worker.log_text())
             with Suspended(*(pids or family(stage.postgres.pid()))):
                 began = time.time()
-                worker.wait_log(AWAY, timeout=10, after=seen)
+                worker.wait_log(AWAY, after=seen)
                 fired = time.time() - began
-                assert fired < 1 + 2, fired
+                assert fired < (1 + 2) * SHARED, fired
                 if not pids:
                     worker.wait_not_ready(reason="postgres: ")
                     stage.outage(lasts(2, 60))
             since = time.time() if not pids else began + fired
             took = back_again(stage, found, seen, since, rate, 5)
             found.note(f"{name}: deadline after {fired:.1f} s, well {took:.1f} s later")
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
 
 
@@ -166,19 +166,23 @@ def test_failover(stage):
         stage.ledger.dsn = standby.dsn()
         standby.promote()
         back_again(stage, found, 0, time.time(), rate, 5)
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
 
 
 @scenario(watch=False)
 def test_failover_that_forgets(stage):
     """An asynchronous standby that is behind is promoted: rows that were confirmed are gone. The worker says so and goes on;
-    read again from the topic the forgotten events get their rows back, and nobody is enrolled twice by it."""
+    read again from the topic the forgotten events get their rows back, and nobody is enrolled twice by it. (The events that
+    ask to be enrolled whatever was before are in the standby: of one whose row is gone nobody can know that it was done.)"""
     with stage.row(30, "asynchronous failover that loses the last commits", "standby cut off, primary killed, standby promoted; "
              "then the group's offsets set back") as found:
         primary, standby, config = pair(stage, False)
         worker = stage.worker(postgres=config)
-        stage.stream(1400)
+        firsts = stage.produce(140)
+        there = Ledger(standby.dsn(), stage.ledger.schema)
+        wait_until(lambda: there.states() == {"accepted": len(firsts)}, 30, "the first events of all contacts in the standby")
+        stage.stream(1400, firsts)
         rate = stage.wait_steady()
         standby.cut_off()
         before = len(stage.effects.read())
@@ -189,7 +193,7 @@ def test_failover_that_forgets(stage):
         back_again(stage, found, 0, time.time(), rate, LEASE_S + 5)  # an outcome that is forgotten leaves a live claim
         worker.wait_log("the ledger has forgotten records that it had confirmed")
         assert worker.metric("signup_ledger_forgotten_total") == 1
-        stage.sim.latency(0)
+        stage.stream_ends()
         wait_until(lambda: stage.offsets.lag() == 0, 30, "the end of the topic")
         assert worker.stop() == 0
         # Rows that are gone, and such as have forgotten their outcome.
@@ -238,7 +242,7 @@ def test_disk_full(stage):
             since = time.time()
             disk.relieve()
             back_again(stage, found, 0, since, rate, 10)
-            stage.sim.latency(0)
+            stage.stream_ends()
             stage.drained()
             assert worker.stop() == 0
             found.note(f"/status: {why}")
@@ -308,7 +312,7 @@ def test_wal_full(stage):
         disk.relieve()
         node.start()
         back_again(stage, found, 0, time.time(), rate, 10)
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
         assert worker.stop() == 0
 
@@ -330,8 +334,8 @@ def test_locks(stage):
         session.connection.rollback()
         stage.recovered(found, since, rate, 5, SHARED)
         found.note(f"lock: {found.recovery_s:.1f} s")
+        stage.stream_ends()
         deadlocks = deadlock(stage)
-        stage.sim.latency(0)
         stage.drained()
         assert deadlocks >= 1
         found.note(f"{deadlocks} deadlocks")
@@ -340,15 +344,14 @@ def test_locks(stage):
 def deadlock(stage):
     """Makes a record statement of the worker the victim of a deadlock; returns how many there were."""
     wait_until(lambda: stage.states().get("claimed", 0) == 0, 30, "an idle worker", interval=0.05)
-    stage.sim.latency(700)
-    first = len(stage.produced)
-    names = sorted(one["event_id"] for one in stage.produce(IN_FLIGHT, first=first, partition=0))
-    wait_until(lambda: stage.states().get("claimed", 0) == len(names), 10, "the claims")
     # Our own patience is longer than the worker's, whose deadlock_timeout is the server's second.
     session = stage.closes(Session(admin_dsn(stage.postgres)))
     session("SET deadlock_timeout = '60s'")
     lock = f"SELECT 1 FROM {stage.ledger.schema}.event WHERE event_id = %s FOR UPDATE"
-    session(lock, (names[-1],))
+    with Suspended(stage.sim.process.pid):  # all answers come at once, when a row is locked
+        names = sorted(one["event_id"] for one in stage.produce(IN_FLIGHT, first=len(stage.produced), partition=0))
+        wait_until(lambda: stage.states().get("claimed", 0) == len(names), 9, "the claims")
+        session(lock, (names[-1],))
     mine = wait_until(lambda: locked_by_worker(stage, lock, names[:-1]), 10, "the worker has a row and waits for ours",
                       interval=0.05)
     count = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'signup'"
@@ -413,7 +416,7 @@ def test_no_way_in(stage):
             postgres.execute(postgres.admin_dsn, "SELECT pg_reload_conf()")
             since = time.time()
         found.note(f"refused: {back_again(stage, found, seen, since, rate, 5):.1f} s")
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
 
 
@@ -468,7 +471,7 @@ def test_pgbouncer(stage):
             found.note(f"{name} {back_again(stage, found, seen, time.time(), rate, 5):.1f} s")
         bouncer.tell("RECONNECT")
         found.note(f"RECONNECT {stage.recovered(found, time.time(), rate, 5, SHARED):.1f} s")
-        stage.sim.latency(0)
+        stage.stream_ends()
         stage.drained()
 
 
