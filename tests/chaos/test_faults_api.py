@@ -12,7 +12,7 @@ from faults_stage import IN_FLIGHT, LATENCY_MS, answer, gaps_s
 from faults_network import NAME, Authority, NameServer, TlsFront, WorkerOfNameServer, may_mount
 from results import not_here
 from signup_harness import ContactsSim, wait_until
-from signups import bodies, calls, event, phone
+from signups import Suspended, bodies, calls, event, phone
 
 QUICK = {"inline_base": "20ms", "inline_cap": "200ms"}
 SHARED = 2.0  # this machine is shared: a bound is held against so many times itself
@@ -227,7 +227,7 @@ def test_keep_alive_race(stage):
 def test_answers_that_nobody_asked_for(stage):
     """A second answer, or an idle 408, arrives on a kept connection: it is never taken for the answer to another event."""
     with stage.row(41, "late second answer, idle 408", "simulator") as found:
-        stage.worker(retry=QUICK)
+        worker = stage.worker(retry=QUICK)
         stage.sim.latency(4 * LATENCY_MS)
         stage.sim.faults([{"op": "upsert", "probability": 0.3, "action": {"kind": "late_response", "late_ms": 2}},
                           {"op": "upsert", "probability": 0.4, "action": {"kind": "idle_408", "late_ms": 2}}])
@@ -235,7 +235,9 @@ def test_answers_that_nobody_asked_for(stage):
             # No more at a time than there are connections, all on their way before the first is answered, and the next only
             # when all that nobody asked for has come: what comes while a request is under way no client can tell from its
             # answer.
-            stage.produce(IN_FLIGHT, first=len(stage.produced))
+            with Suspended(stage.sim.process.pid):
+                stage.produce(IN_FLIGHT, first=len(stage.produced))
+                wait_until(lambda: worker.metric("signup_calls_in_flight") == IN_FLIGHT, 9, "all on their way")
             stage.wait_accepted(len(stage.produced))
             wait_until(lambda: len(stage.sim.book("unsolicited"))
                        == sum(bool(line.get("fault")) for line in stage.sim.book("received", op="upsert")), 20,
@@ -545,8 +547,9 @@ def test_certificates(stage):
             wait_until(lambda: count_calls(worker) > before, 10, f"a probe: {name}")
             stage.nobody_dead()
         assert len(calls(stage.sim)) == mark, "something was sent"
+        good = authority.context()
         since = time.time()
-        front.use(authority.context())
+        front.use(good)
         stage.recovered(found, since, rate, 5, SHARED)
         stage.stream_ends()
         stage.drained()
