@@ -166,14 +166,14 @@ static void transfer_deliver(struct transfer *t, enum http_failure failure)
     queue_start(client);
 }
 
-/* G2: the request surely did not leave, so it may go once more within its time, on a connection of its own.
- */
+/* G2: the request surely did not leave, so it may go once more within its time, on a connection of its own. */
 static bool transfer_try_again(struct transfer *t)
 {
     int64_t left_ms = t->client->timeout_ms - (clock_mono_now().us - t->since.us) / US_PER_MS;
     if (t->again || t->client->closing || left_ms <= 0 || !transfer_set_fresh(t, true, (long)left_ms))
         return false;
     t->again = true;
+    transfer_forget(t);
     return transfer_add(t);
 }
 

@@ -254,7 +254,6 @@ void transfer_forget(struct transfer *t)
 
 bool transfer_add(struct transfer *t)
 {
-    transfer_forget(t);
     return curl_multi_add_handle(t->client->multi, t->easy) == CURLM_OK;
 }
 

@@ -82,10 +82,10 @@ void transfer_move(struct transfer *t, enum transfer_state to);
 /* Sets what is the request's own. False: no memory. */
 bool transfer_set_request(struct transfer *t, const struct http_request *request);
 
-/* Forgets the evidence and the answer of the try before. */
+/* Forgets the evidence and the answer of the try before; for each try, before transfer_add(). */
 void transfer_forget(struct transfer *t);
 
-/* Forgets likewise, and hands the transfer to libcurl. False: it did not take it. */
+/* Hands the transfer to libcurl. False: it did not take it. */
 bool transfer_add(struct transfer *t);
 
 /* For one repetition: a connection of its own and `timeout_ms`; or back to the usual. */
