@@ -337,7 +337,7 @@ static void a_missing_outcomes_topic_does_not_hold_up_dead_letters(void **state)
     begin(waiting, MANY, &op, &result);
     mono_us_t before = clock_mono_now();
     assert_int_equal(publish_dead_letters(MANY, 10000), MANY);
-    assert_in_range((clock_mono_now().us - before.us) / US_PER_MS, 0, 2000);
+    assert_in_range((clock_mono_now().us - before.us) / US_PER_MS, 0, 8000);
     assert_false(result.done); /* they were waiting all the while */
     assert_true(mock_wait(&loop, 38000, is_done, &result));
     assert_true(get_status().failing);
@@ -397,8 +397,8 @@ static void closes_in_time_with_records_on_a_silent_broker(void **state)
     struct outcome_letter late = make_letter(2);
     struct outcome_publish_op refused = {&late, 1, on_done, &result};
     assert_int_equal(kafka_outcomes_port()->publish(outcomes, &refused), PORT_AWAY);
-    assert_true(mock_wait(&loop, 4000, is_closed, &closing));
-    assert_in_range((clock_mono_now().us - before.us) / US_PER_MS, 0, 3500);
+    assert_true(mock_wait(&loop, 6000, is_closed, &closing));
+    assert_in_range((clock_mono_now().us - before.us) / US_PER_MS, 0, 5000);
     assert_true(result.done);
     assert_false(letter.published);
     outcomes = NULL;
